@@ -1,0 +1,1 @@
+//! Defaults, validation, patches and built-in plug-ins as pure functions over API objects.

@@ -1,0 +1,1 @@
+//! The controllers, each a pure decision and its wiring on the reconcile loop.

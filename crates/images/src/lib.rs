@@ -1,0 +1,1 @@
+//! Images: pull, content store, unpack, overlay snapshots, garbage collection.

@@ -1,0 +1,1 @@
+//! The node agent: one task per Pod around the pure decision.

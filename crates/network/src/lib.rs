@@ -1,0 +1,1 @@
+//! Pod networking: bridge, veth, IPAM, masquerade, host ports, all over netlink.

@@ -1,0 +1,2 @@
+//! Kubernetes for Pods in one binary.
+fn main() {}

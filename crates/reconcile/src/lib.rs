@@ -1,0 +1,1 @@
+//! The one watch, queue, decide, act loop.

@@ -1,0 +1,1 @@
+//! Assigns Pods to nodes: an ordinary API client around the scheduling core.

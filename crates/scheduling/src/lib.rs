@@ -1,0 +1,1 @@
+//! The scheduler's filters and scores as pure functions.

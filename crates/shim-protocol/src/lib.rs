@@ -1,0 +1,1 @@
+//! The messages between the node agent and a Pod's sandbox process.

@@ -1,0 +1,2 @@
+//! The sandbox process: one small supervisor per Pod.
+fn main() {}

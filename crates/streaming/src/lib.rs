@@ -1,0 +1,6 @@
+//! Exec, attach, port-forward and logs: the seam between API server and node agent, and the wire protocols
+//! kubectl and the client libraries speak (rule book sections H.4 to H.6).
+//!
+//! This crate moves bytes; it decides nothing about Pods and starts no process.
+
+pub mod agent;

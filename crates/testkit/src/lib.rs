@@ -1,0 +1,1 @@
+//! Fixture images, a loopback registry and helpers for tests that need the real thing.
