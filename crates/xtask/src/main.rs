@@ -1,2 +1,51 @@
-//! The workspace's own tools.
-fn main() {}
+//! The workspace's own tools, run as `cargo xtask VERB`.
+//!
+//! | verb | does |
+//! |---|---|
+//! | `demo` | builds, installs what is missing, runs the examples and shows what happened |
+//! | `test` | everything: format, lints, tidy rules, the crate graph, unit, adapter and end-to-end tests |
+//! | `bench` | measures, prints promised beside measured, writes the table of `BUDGETS.md` |
+//! | `spec` | per rule book: rules with a test, rules without, and the share |
+//!
+//! It decides nothing about the product and has next to no dependencies: it is the first thing a newcomer compiles.
+
+mod bench;
+mod demo;
+mod graph;
+mod run;
+mod spec;
+mod suite;
+mod tidy;
+mod tools;
+
+use std::process::ExitCode;
+
+/// A step that failed, in words for the person at the terminal.
+type Failure = String;
+
+const USAGE: &str = "usage: cargo xtask demo [--online] | test [--quick] | bench | spec [--missing]";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["demo"] => demo::run(demo::Images::Fixtures),
+        ["demo", "--online"] => demo::run(demo::Images::Online),
+        ["test"] => suite::run(suite::Depth::Everything),
+        ["test", "--quick"] => suite::run(suite::Depth::Quick),
+        ["bench"] => bench::run(),
+        ["spec"] => spec::run(spec::Detail::Shares),
+        ["spec", "--missing"] => spec::run(spec::Detail::Missing),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(64);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
