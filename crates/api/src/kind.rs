@@ -26,8 +26,14 @@ pub struct KindInfo {
     pub verbs: Verbs,
     /// Subresources in alphabetical order.
     pub subresources: Cow<'static, [Subresource]>,
-    /// The part of the storage key between `/registry/` and `/<namespace>/<name>` (M9).
+    /// The part of the storage key between `/registry/` and `/<namespace>/<name>` (M9); empty for kinds that
+    /// are never stored (reviews, bindings, component statuses).
     pub storage: Cow<'static, str>,
+    /// Group and version the objects are stored in, where they differ from this row's (M19): two rows with one
+    /// `storage` are two views of the same objects.
+    pub stored_as: Option<(Cow<'static, str>, Cow<'static, str>)>,
+    /// Whether the row comes from a CRD (A14, B5, F2a).
+    pub custom: bool,
     /// The switches of the write pipeline.
     pub strategy: Strategy,
     /// Field selectors beyond `metadata.name` and `metadata.namespace` (E19).
@@ -95,6 +101,20 @@ pub struct Strategy {
     pub name: NameRule,
 }
 
+impl Strategy {
+    /// [`Strategy::default`] as a constant.
+    pub const MOST: Self = Self {
+        status: false,
+        generation: false,
+        create_on_update: false,
+        conditional_update_only: false,
+        returns_deleted: false,
+        graceful_delete: false,
+        orphan_by_default: false,
+        name: NameRule::Subdomain,
+    };
+}
+
 /// How `metadata.name` must look (C1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NameRule {
@@ -108,9 +128,31 @@ pub enum NameRule {
 }
 
 impl KindInfo {
+    /// The subresource of that name.
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|sub| sub.name == name)
+    }
+
+    /// Whether objects of the kind are kept at all.
+    pub fn is_stored(&self) -> bool {
+        !self.storage.is_empty()
+    }
+
+    /// Group and version objects are stored in.
+    pub fn storage_version(&self) -> (&str, &str) {
+        match &self.stored_as {
+            Some((group, version)) => (group, version),
+            None => (&self.group, &self.version),
+        }
+    }
+
     /// `v1`, `apps/v1`.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_string()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// `pods`, `deployments.apps`: how messages name the resource.
@@ -125,6 +167,10 @@ impl KindInfo {
 
     /// The storage key of one object. `namespace` is ignored for cluster-scoped kinds.
     pub fn key(&self, namespace: &str, name: &str) -> String {
-        if self.namespaced { format!("{}{namespace}/{name}", self.prefix()) } else { format!("{}{name}", self.prefix()) }
+        if self.namespaced {
+            format!("{}{namespace}/{name}", self.prefix())
+        } else {
+            format!("{}{name}", self.prefix())
+        }
     }
 }

@@ -9,11 +9,13 @@
 pub mod clock;
 pub mod kind;
 pub mod object;
+pub mod registry;
 pub mod status;
 
 pub use clock::{Clock, MonoTime, Now, WallTime};
 pub use kind::KindInfo;
 pub use object::Object;
+pub use registry::Registry;
 pub use status::StatusError;
 
 /// The typed API of the Kubernetes version we serve.

@@ -103,8 +103,12 @@ impl StatusError {
 
     /// 409 because the name is taken.
     pub fn already_exists(plural: &str, group: &str, name: &str) -> Self {
-        Self::new(409, Reason::AlreadyExists, format!("{} \"{name}\" already exists", qualified(plural, group)))
-            .about(plural, group, name)
+        Self::new(
+            409,
+            Reason::AlreadyExists,
+            format!("{} \"{name}\" already exists", qualified(plural, group)),
+        )
+        .about(plural, group, name)
     }
 
     /// 409 because the object changed meanwhile, or a precondition does not hold; `cause` says which.
@@ -129,8 +133,10 @@ impl StatusError {
     pub fn internal(cause: impl std::fmt::Display) -> Self {
         let cause = cause.to_string();
         let mut error = Self::new(500, Reason::InternalError, format!("Internal error occurred: {cause}"));
-        error.details =
-            Some(Details { causes: vec![Cause { message: cause, ..Cause::default() }], ..Details::default() });
+        error.details = Some(Details {
+            causes: vec![Cause { message: cause, ..Cause::default() }],
+            ..Details::default()
+        });
         error
     }
 
