@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use outrigger_api::WallTime;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
@@ -16,7 +17,8 @@ pub type SandboxId = String;
 pub type ContainerId = String;
 
 /// What a Pod's sandbox shall be.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SandboxConfig {
     /// Chosen by the caller; unique per (Pod uid, attempt).
     pub id: SandboxId,
@@ -36,6 +38,8 @@ pub struct SandboxConfig {
     pub sysctls: BTreeMap<String, String>,
     /// The Pod's cgroup relative to the controller roots: `kubepods/burstable/pod<uid>`.
     pub cgroup: String,
+    /// Values of the Pod's cgroup (R13.14).
+    pub resources: Resources,
     /// Where the log files go: `/var/log/pods/<ns>_<name>_<uid>`.
     pub log_directory: PathBuf,
     /// Opaque to the runtime; given back by listings.
@@ -43,7 +47,7 @@ pub struct SandboxConfig {
 }
 
 /// A Pod's identity.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PodRef {
     /// `metadata.name`.
     pub name: String,
@@ -54,7 +58,7 @@ pub struct PodRef {
 }
 
 /// Who shares a process namespace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PidMode {
     /// Each container its own.
     #[default]
@@ -66,7 +70,8 @@ pub enum PidMode {
 }
 
 /// What a container shall be; everything is resolved (image defaults applied, `$(VAR)` expanded).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ContainerConfig {
     /// Chosen by the caller.
     pub id: ContainerId,
@@ -105,7 +110,8 @@ pub struct ContainerConfig {
 }
 
 /// Where a container's root comes from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Rootfs {
     /// Unpacked layers, topmost first.
     pub lower: Vec<PathBuf>,
@@ -116,7 +122,8 @@ pub struct Rootfs {
 }
 
 /// One bind mount.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Mount {
     /// On the node.
     pub source: PathBuf,
@@ -131,7 +138,7 @@ pub struct Mount {
 }
 
 /// Mount propagation (R12.5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Propagation {
     /// None.
     #[default]
@@ -143,7 +150,8 @@ pub enum Propagation {
 }
 
 /// Who the process is and what it may do.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches of the API")]
 pub struct Security {
     /// Numeric user.
@@ -167,7 +175,7 @@ pub struct Security {
 }
 
 /// Seccomp confinement (R13.24).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Seccomp {
     /// None.
     #[default]
@@ -179,7 +187,8 @@ pub enum Seccomp {
 }
 
 /// cgroup values; `None` leaves the kernel's default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Resources {
     /// v1 shares; converted to weight on v2 (R13.11).
     pub cpu_shares: Option<u64>,
@@ -345,7 +354,11 @@ pub trait Runtime: Send + Sync + fmt::Debug {
     async fn remove_pod_sandbox(&self, id: &SandboxId) -> Result<(), RuntimeError>;
 
     /// Prepares a container; no process yet.
-    async fn create_container(&self, sandbox: &SandboxId, config: ContainerConfig) -> Result<(), RuntimeError>;
+    async fn create_container(
+        &self,
+        sandbox: &SandboxId,
+        config: ContainerConfig,
+    ) -> Result<(), RuntimeError>;
 
     /// Starts its process. A process that cannot be executed is an exited instance (R5.32) and an error here.
     async fn start_container(&self, id: &ContainerId) -> Result<(), RuntimeError>;
@@ -371,7 +384,11 @@ pub trait Runtime: Send + Sync + fmt::Debug {
     async fn attach(&self, id: &ContainerId, io: IoOptions) -> Result<ProcessIo, RuntimeError>;
 
     /// Connects to a TCP port on the loopback address inside the sandbox's network namespace.
-    async fn port_forward(&self, sandbox: &SandboxId, port: u16) -> Result<tokio::net::TcpStream, RuntimeError>;
+    async fn port_forward(
+        &self,
+        sandbox: &SandboxId,
+        port: u16,
+    ) -> Result<tokio::net::TcpStream, RuntimeError>;
 
     /// Tells the sandbox process to go on writing to fresh files after the log was renamed (rotation).
     async fn reopen_log(&self, id: &ContainerId) -> Result<(), RuntimeError>;
