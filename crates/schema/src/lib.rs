@@ -1,1 +1,20 @@
 //! The published API schema as one compact table: decoding checks, merge and list metadata, OpenAPI.
+//!
+//! The build script extracts names, types and descriptions of every kind we serve from the typed crate; what that
+//! crate does not know (patch strategies, merge keys, list types) is the hand-written table in [`merge`]. Structure
+//! stays in memory (well under half a megabyte); descriptions are inflated only while a document is being made.
+//!
+//! This crate knows shapes, not meaning: defaults and validation are in `admission`, and CRD schemas are not here.
+//!
+//! Start at [`Definition`] (what a kind looks like), then [`check()`] and [`merge_rule`].
+
+pub mod check;
+pub mod decode;
+pub mod merge;
+pub mod openapi;
+mod table;
+
+//pub use check::{FieldIssue, TypeMismatch, check};
+//pub use decode::{DecodeError, Decoded, decode_json, decode_yaml};
+pub use merge::{ListType, MapType, MergeRule, merge_rule};
+pub use table::{Definition, Field, Shape, Type};

@@ -3,6 +3,12 @@
 //! One revision counter is shared by all keys. Every write is a compare-and-set on one key. What one backend
 //! promises the other must: the same test suite runs on both. The store knows nothing of Kubernetes objects;
 //! it never looks inside a value.
+//!
+//! Start at [`Store`], the verbs. [`EmbeddedStore`] keeps everything in one file of one process; [`EtcdStore`] talks
+//! to an etcd v3 cluster. `tests/suite` is the promise written as tests; every new promise goes there first.
+
+mod embedded;
+mod etcd;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +18,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-/// A moment in the store's history. The first write makes revision 1 or more; 0 is before everything.
+pub use embedded::{EmbeddedStore, HistoryLimits, OpenError};
+pub use etcd::{ConnectError, EtcdStore};
+
+/// A moment in the store's history. An empty store is at revision 1 and its first write makes 2, as in etcd, so that
+/// a list never reflects 0, which in Kubernetes means "any".
 pub type Revision = u64;
 
 /// A key's current or historical state.
@@ -103,7 +113,7 @@ pub enum Error {
     Compacted {
         /// What was asked for.
         requested: Revision,
-        /// The oldest revision that can still be read or watched from.
+        /// The oldest revision that can still be read. Watches can start one above it.
         oldest: Revision,
     },
     /// The revision asked for has not happened yet.
@@ -117,7 +127,7 @@ pub enum Error {
     /// The watcher did not read fast enough and was cut off; nothing it had received is wrong.
     #[error("the watcher fell behind and was closed")]
     Lagged,
-    /// The value is over the limit of [`MAX_VALUE`] bytes (M14).
+    /// Key and value are over the limit of [`MAX_VALUE`] bytes (M14).
     #[error("etcdserver: request is too large")]
     TooLarge,
     /// The disk refused, the peer is away, or the store is shutting down. The write may or may not have happened.
@@ -133,7 +143,8 @@ pub enum Error {
     },
 }
 
-/// The largest value accepted: etcd's default request limit (M14).
+/// The largest key and value together that are accepted: etcd's default request limit (M14). etcd counts its own
+/// framing too, so it refuses a few dozen bytes earlier.
 pub const MAX_VALUE: usize = 1_572_864;
 
 /// The verbs of the store. Cheap to clone behind an `Arc`.
@@ -155,15 +166,20 @@ pub trait Store: Send + Sync + fmt::Debug {
     async fn delete(&self, key: &str, expect: Revision) -> Result<Outcome, Error>;
 
     /// Every change of keys under `prefix` with revision ≥ `from`, in order, with previous values.
-    /// A `from` in the future is silent until the store gets there (E33a).
+    /// A `from` in the future is silent until the store gets there (E33a). A `from` whose past is gone is
+    /// [`Error::Compacted`], here or as the stream's first item. A watcher that falls so far behind that history is
+    /// trimmed under it gets [`Error::Lagged`] and no others notice. The stream ends without an error on
+    /// [`Store::close`]. Dropping it unsubscribes.
     async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, Error>;
 
     /// The newest revision.
     async fn revision(&self) -> Result<Revision, Error>;
 
-    /// Forgets history older than `revision`; reads and watches at or after it go on.
+    /// Forgets history before `revision`: reads and watches at or after it go on, with previous values. The state
+    /// just before it, at `revision - 1`, stays readable, since that is what those previous values are. Forgetting
+    /// what is already forgotten is not an error; a `revision` in the future is.
     async fn compact(&self, revision: Revision) -> Result<(), Error>;
 
-    /// Stops taking writes and ends all watches once what was accepted is durable.
+    /// Stops taking writes and ends all watches once what was accepted is durable. Calling it again does nothing.
     async fn close(&self);
 }

@@ -1,0 +1,10 @@
+//! The files the node manages for a Pod: `/etc/hosts`, `/etc/resolv.conf` and the host name. Pure text; who writes
+//! and mounts them is [`crate::container`].
+
+mod hostname;
+mod hosts;
+mod resolv;
+
+pub use hostname::{HostnameError, PodHostname, pod_hostname};
+pub use hosts::{HostsInput, render_hosts};
+pub use resolv::{ClusterDns, DnsProblem, ResolvConf, pod_resolv_conf};
