@@ -57,8 +57,7 @@ pub struct PodNetwork {
 #[async_trait]
 pub trait PodNetworking: Send + Sync + fmt::Debug {
     /// Makes the namespace, address, link and host ports, or finds them as an earlier call left them.
-    async fn set_up(&self, endpoint: &Endpoint, host_ports: &[HostPort])
-    -> Result<PodNetwork, NetworkError>;
+    async fn set_up(&self, endpoint: &Endpoint, host_ports: &[HostPort]) -> Result<PodNetwork, NetworkError>;
 
     /// Takes all of it away; nothing to take away is success.
     async fn tear_down(&self, endpoint: &Endpoint) -> Result<(), NetworkError>;

@@ -1,0 +1,120 @@
+//! Links, addresses and routes over rtnetlink. Every function leaves things as named whether or not they were there.
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use futures::TryStreamExt;
+use ipnet::Ipv4Net;
+use rtnetlink::{Error, Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+
+use crate::NetworkError;
+
+/// The Pod's side of its link.
+const POD_LINK: &str = "eth0";
+
+/// A netlink conversation in the namespace of the calling thread.
+pub(crate) fn connect() -> Result<Handle, NetworkError> {
+    let (connection, handle, _) = rtnetlink::new_connection()
+        .map_err(|source| NetworkError::Io { doing: "open a netlink socket".into(), source })?;
+    // Ends by itself when the last handle is dropped.
+    tokio::spawn(connection);
+    Ok(handle)
+}
+
+/// The bridge, up, with the node's address.
+pub(crate) async fn ensure_bridge(
+    handle: &Handle,
+    name: &str,
+    address: Ipv4Addr,
+    cidr: Ipv4Net,
+) -> Result<u32, NetworkError> {
+    let index = match index_of(handle, name).await? {
+        Some(index) => index,
+        None => {
+            let bridge = LinkBridge::new(name).forward_delay(0).build();
+            done(handle.link().add(bridge).execute().await, || format!("add bridge {name}"))?;
+            index_of(handle, name).await?.ok_or_else(|| gone(name))?
+        }
+    };
+    let added = handle.address().add(index, address.into(), cidr.prefix_len()).execute().await;
+    done(added, || format!("give {address} to {name}"))?;
+    set_up(handle, index, name).await?;
+    Ok(index)
+}
+
+/// Deletes a link by name; none of that name is success.
+pub(crate) async fn delete(handle: &Handle, name: &str) -> Result<(), NetworkError> {
+    let Some(index) = index_of(handle, name).await? else { return Ok(()) };
+    match handle.link().del(index).execute().await {
+        Err(Error::NetlinkError(error)) if error.raw_code() == -19 => Ok(()),
+        other => done(other, || format!("delete link {name}")),
+    }
+}
+
+/// Inside a Pod's namespace: the veth pair, its far end handed to the node's namespace, address and default route.
+pub(crate) async fn wire_pod(
+    node_end: String,
+    node_namespace: OwnedFd,
+    address: Ipv4Addr,
+    cidr: Ipv4Net,
+    gateway: Ipv4Addr,
+) -> Result<(), NetworkError> {
+    let handle = connect()?;
+    set_up(&handle, 1, "lo").await?;
+    let index = match index_of(&handle, POD_LINK).await? {
+        Some(index) => index,
+        None => {
+            let pair = LinkVeth::new(POD_LINK, &node_end).build();
+            done(handle.link().add(pair).execute().await, || format!("add link {node_end}"))?;
+            index_of(&handle, POD_LINK).await?.ok_or_else(|| gone(POD_LINK))?
+        }
+    };
+    if let Some(far) = index_of(&handle, &node_end).await? {
+        let moved = LinkMessageBuilder::<LinkUnspec>::new()
+            .index(far)
+            .setns_by_fd(node_namespace.as_raw_fd())
+            .build();
+        done(handle.link().set(moved).execute().await, || format!("hand {node_end} to the node"))?;
+    }
+    let added = handle.address().add(index, address.into(), cidr.prefix_len()).execute().await;
+    done(added, || format!("give {address} to the pod"))?;
+    set_up(&handle, index, POD_LINK).await?;
+    let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
+    done(handle.route().add(route).execute().await, || format!("route by {gateway}"))
+}
+
+/// On the node: the far end joins the bridge and goes up.
+pub(crate) async fn join_bridge(handle: &Handle, node_end: &str, bridge: u32) -> Result<(), NetworkError> {
+    let index = index_of(handle, node_end).await?.ok_or_else(|| gone(node_end))?;
+    let joined = LinkMessageBuilder::<LinkUnspec>::new().index(index).controller(bridge).up().build();
+    done(handle.link().set(joined).execute().await, || format!("put {node_end} on the bridge"))
+}
+
+async fn set_up(handle: &Handle, index: u32, name: &str) -> Result<(), NetworkError> {
+    let up = LinkMessageBuilder::<LinkUnspec>::new().index(index).up().build();
+    done(handle.link().set(up).execute().await, || format!("set {name} up"))
+}
+
+/// The index of a link, `None` if there is none of that name.
+async fn index_of(handle: &Handle, name: &str) -> Result<Option<u32>, NetworkError> {
+    let mut found = Box::pin(handle.link().get().match_name(name.to_owned()).execute());
+    match found.try_next().await {
+        Ok(link) => Ok(link.map(|link| link.header.index)),
+        Err(Error::NetlinkError(error)) if error.raw_code() == -19 => Ok(None),
+        Err(error) => done(Err(error), || format!("find link {name}")).map(|()| None),
+    }
+}
+
+/// Makes "it is there already" a success.
+fn done(result: Result<(), Error>, doing: impl FnOnce() -> String) -> Result<(), NetworkError> {
+    const EEXIST: i32 = -17;
+    match result {
+        Ok(()) => Ok(()),
+        Err(Error::NetlinkError(error)) if error.raw_code() == EEXIST => Ok(()),
+        Err(error) => Err(NetworkError::Kernel { doing: doing(), cause: error.to_string() }),
+    }
+}
+
+fn gone(name: &str) -> NetworkError {
+    NetworkError::Kernel { doing: format!("find link {name}"), cause: "it was taken away meanwhile".into() }
+}

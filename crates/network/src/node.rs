@@ -1,0 +1,211 @@
+//! The node's network: carries out what [`PodNetworking`] promises.
+//!
+//! ```text
+//!   pod namespace            node namespace
+//!   eth0 ── veth pair ── veth0a580002 ── bridge (gateway address) ── routing ── masquerade ── the world
+//! ```
+
+use std::fs::File;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use ipnet::Ipv4Net;
+use rtnetlink::Handle;
+
+use crate::addresses::{Assignment, Ledger, gateway};
+use crate::nft::{self, Rules};
+use crate::{Endpoint, HostPort, NetworkError, PodNetwork, PodNetworking, links, netns};
+
+/// How a node's Pods are connected.
+#[derive(Clone, Debug)]
+pub struct NetworkConfig {
+    /// The bridge's name, at most 15 characters; each instance on a machine needs its own.
+    pub bridge: String,
+    /// The nftables table's name; each instance needs its own.
+    pub table: String,
+    /// The node's range of Pod addresses, at most a /8 and at least a /29.
+    pub pod_cidr: Ipv4Net,
+    /// Where the record of addresses is kept. Survives restarts.
+    pub state_dir: PathBuf,
+    /// Where namespaces are mounted.
+    pub netns_dir: PathBuf,
+}
+
+/// Pod networking by bridge and veth.
+#[derive(Debug)]
+pub struct NodeNetwork {
+    config: NetworkConfig,
+    handle: Handle,
+    bridge: u32,
+    ledger: Mutex<Ledger>,
+    /// One rewrite of the table at a time, so that the kernel ends with the newest.
+    table: tokio::sync::Mutex<()>,
+}
+
+impl NodeNetwork {
+    /// Makes the bridge and the table, or takes over what an earlier start left.
+    ///
+    /// # Errors
+    /// If the configuration is out of range, the record cannot be read, or the kernel refuses a step.
+    pub async fn open(config: NetworkConfig) -> Result<Self, NetworkError> {
+        check(&config)?;
+        for folder in [&config.state_dir, &config.netns_dir] {
+            std::fs::create_dir_all(folder)
+                .map_err(|source| NetworkError::Io { doing: format!("make {}", folder.display()), source })?;
+        }
+        let ledger = Ledger::load(&config.state_dir.join(LEDGER), config.pod_cidr)?;
+        let handle = links::connect()?;
+        let gateway = gateway(config.pod_cidr);
+        let bridge = links::ensure_bridge(&handle, &config.bridge, gateway, config.pod_cidr).await?;
+        write_setting("net/ipv4/ip_forward")?;
+        // Lets the node reach host ports by its loopback addresses.
+        write_setting(&format!("net/ipv4/conf/{}/route_localnet", config.bridge))?;
+        let network =
+            Self { config, handle, bridge, ledger: Mutex::new(ledger), table: tokio::sync::Mutex::new(()) };
+        network.write_table().await?;
+        Ok(network)
+    }
+
+    /// The node's address on the bridge.
+    pub fn gateway(&self) -> IpAddr {
+        gateway(self.config.pod_cidr).into()
+    }
+
+    /// Takes everything away: namespaces, bridge, table, record. For a node that ends for good.
+    ///
+    /// # Errors
+    /// If the kernel refuses a step; calling it again goes on.
+    pub async fn remove(&self) -> Result<(), NetworkError> {
+        let endpoints: Vec<Endpoint> = self.ledger().iter().map(|a| a.endpoint.clone()).collect();
+        for endpoint in &endpoints {
+            self.tear_down(endpoint).await?;
+        }
+        links::delete(&self.handle, &self.config.bridge).await?;
+        nft::remove(&self.config.table)?;
+        match std::fs::remove_file(self.config.state_dir.join(LEDGER)) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(NetworkError::Io { doing: format!("remove {LEDGER}"), source })
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the record and writes it before anything relies on the change.
+    fn record<T>(
+        &self,
+        change: impl FnOnce(&mut Ledger) -> Result<T, NetworkError>,
+    ) -> Result<T, NetworkError> {
+        let mut ledger = self.ledger();
+        let mut changed = ledger.clone();
+        let outcome = change(&mut changed)?;
+        changed.save(&self.config.state_dir.join(LEDGER))?;
+        *ledger = changed;
+        Ok(outcome)
+    }
+
+    async fn write_table(&self) -> Result<(), NetworkError> {
+        let _turn = self.table.lock().await;
+        let ledger = self.ledger().clone();
+        let config = self.config.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            let with_ports = ledger.iter().filter(|a| !a.host_ports.is_empty()).collect();
+            let rules = Rules {
+                table: &config.table,
+                bridge: &config.bridge,
+                cidr: config.pod_cidr,
+                assignments: with_ports,
+            };
+            nft::apply(&rules)
+        });
+        written.await.unwrap_or_else(|died| Err(NetworkError::Config(died.to_string())))
+    }
+
+    fn namespace(&self, endpoint: &Endpoint) -> PathBuf {
+        self.config.netns_dir.join(format!("{}-{}", endpoint.pod_uid, endpoint.attempt))
+    }
+
+    fn described(&self, assignment: &Assignment) -> PodNetwork {
+        PodNetwork {
+            netns: self.namespace(&assignment.endpoint),
+            ips: vec![assignment.address.into()],
+            gateway: self.gateway(),
+        }
+    }
+
+    async fn wire(&self, assignment: &Assignment, namespace: &std::path::Path) -> Result<(), NetworkError> {
+        let own = File::open("/proc/self/ns/net")
+            .map_err(|source| NetworkError::Io { doing: "open /proc/self/ns/net".into(), source })?;
+        let (cidr, address) = (self.config.pod_cidr, assignment.address);
+        let node_end = link_name(assignment);
+        let wired = node_end.clone();
+        netns::inside(namespace, move || links::wire_pod(wired, own.into(), address, cidr, gateway(cidr)))
+            .await??;
+        links::join_bridge(&self.handle, &node_end, self.bridge).await
+    }
+}
+
+#[async_trait]
+impl PodNetworking for NodeNetwork {
+    async fn set_up(&self, endpoint: &Endpoint, host_ports: &[HostPort]) -> Result<PodNetwork, NetworkError> {
+        let assignment = self.record(|ledger| ledger.assign(endpoint, host_ports))?;
+        let namespace = self.namespace(endpoint);
+        if !netns::exists(&namespace) {
+            // A link of the same name can only be a leftover of a namespace that is still dying.
+            links::delete(&self.handle, &link_name(&assignment)).await?;
+            netns::create(&namespace).await?;
+        }
+        self.wire(&assignment, &namespace).await?;
+        if !host_ports.is_empty() {
+            self.write_table().await?;
+        }
+        Ok(self.described(&assignment))
+    }
+
+    async fn tear_down(&self, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        netns::remove(&self.namespace(endpoint))?;
+        let Some(assignment) = self.ledger().get(endpoint).cloned() else { return Ok(()) };
+        links::delete(&self.handle, &link_name(&assignment)).await?;
+        self.record(|ledger| Ok(ledger.release(endpoint)))?;
+        if !assignment.host_ports.is_empty() {
+            self.write_table().await?;
+        }
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<Vec<(Endpoint, PodNetwork)>, NetworkError> {
+        let ledger = self.ledger();
+        Ok(ledger.iter().map(|a| (a.endpoint.clone(), self.described(a))).collect())
+    }
+}
+
+/// The record of addresses in the state folder.
+const LEDGER: &str = "addresses.json";
+
+/// The node's end of a Pod's link, named after its address so that it is unique and can be found without a record.
+fn link_name(assignment: &Assignment) -> String {
+    format!("veth{:08x}", u32::from(assignment.address))
+}
+
+fn check(config: &NetworkConfig) -> Result<(), NetworkError> {
+    if !(8..=29).contains(&config.pod_cidr.prefix_len()) {
+        let cidr = config.pod_cidr;
+        return Err(NetworkError::Config(format!("the pod range {cidr} must be between a /8 and a /29")));
+    }
+    if config.bridge.is_empty() || config.bridge.len() > 15 {
+        let name = &config.bridge;
+        return Err(NetworkError::Config(format!("the bridge name {name:?} must have 1 to 15 characters")));
+    }
+    Ok(())
+}
+
+fn write_setting(name: &str) -> Result<(), NetworkError> {
+    let path = format!("/proc/sys/{name}");
+    std::fs::write(&path, "1")
+        .map_err(|source| NetworkError::Io { doing: format!("write 1 to {path}"), source })
+}
