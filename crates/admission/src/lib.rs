@@ -10,16 +10,25 @@
 //! [patch] -> defaults -> strategy::prepare_* -> plugins::admit -> validation -> plugins::validate -> store
 //! ```
 //!
-//! Start reading at [`strategy`] (what the server does to metadata and status) and then follow the list above.
+//! Start reading at [`admit_create`], [`admit_update`] and [`admit_delete`] (the whole pipeline for one request),
+//! then [`strategy`] (what the server does to metadata and status), then follow the list above.
 
 pub mod defaults;
-mod quantity;
+pub mod field;
 pub mod patch;
+mod pipeline;
 pub mod plugins;
+mod quantity;
 pub mod strategy;
 mod tree;
 pub mod validation;
 pub mod warnings;
 
-pub use patch::{Patch, apply_patch};
-pub use strategy::Endpoint;
+pub use patch::{Patch, PatchType, apply_patch};
+pub use pipeline::{
+    CreateContext, DeleteContext, UpdateContext, admit_create, admit_delete, admit_status_update,
+    admit_update,
+};
+pub use plugins::{Lookup, NoLookup};
+pub use strategy::{DeleteDecision, DeleteOptions, Endpoint, Propagation};
+pub use warnings::Warning;

@@ -103,7 +103,11 @@ pub(crate) fn same(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Object(left), Value::Object(right)) => {
             left.keys().chain(right.keys().filter(|key| !left.contains_key(*key))).all(|key| {
-                same_member(key, left.get(key).unwrap_or(&Value::Null), right.get(key).unwrap_or(&Value::Null))
+                same_member(
+                    key,
+                    left.get(key).unwrap_or(&Value::Null),
+                    right.get(key).unwrap_or(&Value::Null),
+                )
             })
         }
         (Value::Array(left), Value::Array(right)) => {

@@ -84,7 +84,8 @@ pub fn apply_patch(kind: &KindInfo, current: &Value, patch: &Patch) -> Result<Va
 fn cannot_apply(cause: impl Into<String>) -> StatusError {
     let message = "the server rejected our request due to an error in our request";
     let mut error = StatusError::new(422, Reason::Invalid, message);
-    let cause = Cause { reason: "UnexpectedServerResponse".to_owned(), message: cause.into(), field: String::new() };
+    let cause =
+        Cause { reason: "UnexpectedServerResponse".to_owned(), message: cause.into(), field: String::new() };
     error.details = Some(Details { causes: vec![cause], ..Details::default() });
     error
 }

@@ -16,14 +16,20 @@ const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
 const SET_ORDER: &str = "$setElementOrder/";
 
 /// Applies a whole patch to an object of the kind `schema` describes.
-pub(super) fn apply(schema: Schema, current: &Value, patch: &Map<String, Value>) -> Result<Value, StatusError> {
+pub(super) fn apply(
+    schema: Schema,
+    current: &Value,
+    patch: &Map<String, Value>,
+) -> Result<Value, StatusError> {
     let current = current.as_object().cloned().unwrap_or_default();
     merge_map(schema, current, patch).map(Value::Object)
 }
 
 /// Merges one map. Also used for list items found by their merge key.
 pub(super) fn merge_map(
-    schema: Schema, mut live: Map<String, Value>, patch: &Map<String, Value>,
+    schema: Schema,
+    mut live: Map<String, Value>,
+    patch: &Map<String, Value>,
 ) -> Result<Map<String, Value>, StatusError> {
     if let Some(directive) = patch.get(PATCH) {
         return whole_map(directive, patch);
@@ -77,13 +83,19 @@ fn is_directive(key: &str) -> bool {
 /// F2e.
 fn whole_map(directive: &Value, patch: &Map<String, Value>) -> Result<Map<String, Value>, StatusError> {
     match directive.as_str() {
-        Some("replace") => {
-            Ok(patch.iter().filter(|(key, _)| *key != PATCH).map(|(key, value)| (key.clone(), value.clone())).collect())
-        }
+        Some("replace") => Ok(patch
+            .iter()
+            .filter(|(key, _)| *key != PATCH)
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()),
         Some("delete") => Ok(Map::new()),
         Some(_) | None => {
             let whole = Value::Object(patch.clone());
-            Err(contradiction(format!("unknown patch type: {} in map: {}", Printed(directive), Printed(&whole))))
+            Err(contradiction(format!(
+                "unknown patch type: {} in map: {}",
+                Printed(directive),
+                Printed(&whole)
+            )))
         }
     }
 }
@@ -102,7 +114,12 @@ fn retain_keys(live: &mut Map<String, Value>, patch: &Map<String, Value>) -> Res
 }
 
 /// F2b.
-fn merge_member(schema: Schema, live: &mut Map<String, Value>, key: &str, patch: &Value) -> Result<(), StatusError> {
+fn merge_member(
+    schema: Schema,
+    live: &mut Map<String, Value>,
+    key: &str,
+    patch: &Value,
+) -> Result<(), StatusError> {
     let merged = match (live.remove(key), patch) {
         (_, Value::Null) => None,
         (Some(Value::Object(live)), Value::Object(patch)) => {

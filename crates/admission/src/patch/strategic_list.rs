@@ -31,13 +31,17 @@ pub(super) fn merge(member: &Member, live: Vec<Value>, patch: &[Value]) -> Resul
 
 /// Merges a list that came with a `$setElementOrder` (F2h). `None` if there is no list to order.
 pub(super) fn merge_ordered(
-    member: &Member, live: Option<&Value>, patch: Option<&Value>, order: &Value,
+    member: &Member,
+    live: Option<&Value>,
+    patch: Option<&Value>,
+    order: &Value,
 ) -> Result<Option<Vec<Value>>, StatusError> {
     let order = order.as_array().ok_or_else(|| malformed_order(order))?;
     let as_list = |value: &Value| value.as_array().cloned().ok_or_else(|| malformed_order(value));
     let live = live.map(as_list).transpose()?;
     let patch = patch.map(as_list).transpose()?;
-    let identity = Identity::of(member, live.as_deref().unwrap_or_default(), patch.as_deref().unwrap_or_default())?;
+    let identity =
+        Identity::of(member, live.as_deref().unwrap_or_default(), patch.as_deref().unwrap_or_default())?;
     check_order(identity, patch.as_deref().unwrap_or_default(), order)?;
     let merged = match (&live, &patch) {
         (None, None) => return Ok(None),
@@ -109,7 +113,11 @@ fn merge_item(member: &Member, live: &mut Value, patch: &Value) -> Result<(), St
 }
 
 /// F2f: takes `$patch` items out of the patch and applies them to the live list; checks merge keys (F2c).
-fn item_directives(key: &str, mut live: Vec<Value>, patch: &[Value]) -> Result<(Vec<Value>, Vec<Value>), StatusError> {
+fn item_directives(
+    key: &str,
+    mut live: Vec<Value>,
+    patch: &[Value],
+) -> Result<(Vec<Value>, Vec<Value>), StatusError> {
     let mut plain = Vec::new();
     let mut replace = false;
     for item in patch {
@@ -145,7 +153,8 @@ fn missing_key(item: &Value, key: &str) -> StatusError {
 
 /// F2d: named items in the order of `named`, the rest in live order, woven together by live position.
 fn arrange(identity: Identity<'_>, merged: Vec<Value>, named: &[Value], live: &[Value]) -> Vec<Value> {
-    let place = |list: &[Value], item: &Value| list.iter().position(|candidate| identity.same(candidate, item));
+    let place =
+        |list: &[Value], item: &Value| list.iter().position(|candidate| identity.same(candidate, item));
     let (mut asked, mut rest): (Vec<Value>, Vec<Value>) =
         merged.into_iter().partition(|item| place(named, item).is_some());
     asked.sort_by_key(|item| place(named, item));

@@ -27,7 +27,11 @@ const MAX_GENERATED_PREFIX: usize = 58;
 ///
 /// # Errors
 /// 500 without reason if the client sent a real `resourceVersion` (C4).
-pub fn prepare_create(kind: &KindInfo, object: &mut Object, input: &CreateInput<'_>) -> Result<(), StatusError> {
+pub fn prepare_create(
+    kind: &KindInfo,
+    object: &mut Object,
+    input: &CreateInput<'_>,
+) -> Result<(), StatusError> {
     refuse_resource_version(object, input.dry_run)?;
     let metadata = object.metadata_mut();
     for server_owned in

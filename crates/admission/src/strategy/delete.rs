@@ -91,7 +91,9 @@ impl DeleteOptions {
             match key {
                 "gracePeriodSeconds" => {
                     let seconds = value.parse().map_err(|_| {
-                        StatusError::bad_request(format!("strconv.ParseInt: parsing \"{value}\": invalid syntax"))
+                        StatusError::bad_request(format!(
+                            "strconv.ParseInt: parsing \"{value}\": invalid syntax"
+                        ))
                     })?;
                     options.grace_period_seconds = Some(seconds);
                 }
@@ -111,7 +113,10 @@ impl DeleteOptions {
 /// # Errors
 /// 409 if a precondition does not hold (D19).
 pub fn before_delete(
-    kind: &KindInfo, object: &Object, options: &DeleteOptions, now: WallTime,
+    kind: &KindInfo,
+    object: &Object,
+    options: &DeleteOptions,
+    now: WallTime,
 ) -> Result<DeleteDecision, StatusError> {
     check_preconditions(kind, object, options)?;
     let mut marked = object.clone();
@@ -124,7 +129,8 @@ pub fn before_delete(
         Change::Marked
     };
     let waits_for_grace = current_grace(&marked).is_some_and(|grace| grace > 0);
-    let waits = waits_for_grace || marked.finalizers().next().is_some() || holds_namespace_content(kind, &marked);
+    let waits =
+        waits_for_grace || marked.finalizers().next().is_some() || holds_namespace_content(kind, &marked);
     Ok(match (waits, change) {
         (true, Change::None) if !finalizers_changed => DeleteDecision::Unchanged,
         (true, _) => DeleteDecision::MarkDeleting(marked),
@@ -152,7 +158,10 @@ fn propagation(policy: Option<&str>, orphan: Option<bool>) -> Result<Option<Prop
         (Some("Orphan"), None) => Ok(Some(Propagation::Orphan)),
         (Some(other), None) => {
             let supported = "supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"";
-            Err(invalid_policy(&format!("Unsupported value: \"{other}\": {supported}"), "FieldValueNotSupported"))
+            Err(invalid_policy(
+                &format!("Unsupported value: \"{other}\": {supported}"),
+                "FieldValueNotSupported",
+            ))
         }
         (None, Some(true)) => Ok(Some(Propagation::Orphan)),
         (None, Some(false)) => Ok(Some(Propagation::Background)),
@@ -185,9 +194,12 @@ fn check_preconditions(kind: &KindInfo, object: &Object, options: &DeleteOptions
         (Some(uid), _) if uid != object.uid() => {
             refuse("UID", uid, object.uid(), "The object might have been deleted and then recreated")
         }
-        (_, Some(version)) if version != object.resource_version() => {
-            refuse("ResourceVersion", version, object.resource_version(), "The object might have been modified")
-        }
+        (_, Some(version)) if version != object.resource_version() => refuse(
+            "ResourceVersion",
+            version,
+            object.resource_version(),
+            "The object might have been modified",
+        ),
         _ => Ok(()),
     }
 }

@@ -25,7 +25,9 @@ pub(super) fn bump(kind: &KindInfo, new: &mut Object, old: &Object) {
 
 /// Whether anything but metadata and status changed; EndpointSlice also counts labels and annotations (C9).
 fn desired_state_differs(kind: &KindInfo, new: &Object, old: &Object) -> bool {
-    let counts = |key: &str| !matches!(key, "metadata" | "apiVersion" | "kind") && (key != "status" || !kind.strategy.status);
+    let counts = |key: &str| {
+        !matches!(key, "metadata" | "apiVersion" | "kind") && (key != "status" || !kind.strategy.status)
+    };
     let keys = new.0.keys().chain(old.0.keys().filter(|key| !new.0.contains_key(*key)));
     let differs = |key: &String| {
         !tree::same(new.0.get(key).unwrap_or(&Value::Null), old.0.get(key).unwrap_or(&Value::Null))

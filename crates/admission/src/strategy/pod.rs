@@ -10,7 +10,8 @@ use crate::tree;
 /// The status of a Pod nobody has seen yet (R1.10, D4).
 pub(super) fn initial_status(pod: &Object) -> Value {
     let mut status = json!({ "phase": "Pending", "qosClass": qos_class(pod) });
-    let gated = pod.at(&["spec", "schedulingGates"]).and_then(Value::as_array).is_some_and(|gates| !gates.is_empty());
+    let gated =
+        pod.at(&["spec", "schedulingGates"]).and_then(Value::as_array).is_some_and(|gates| !gates.is_empty());
     if gated {
         status["conditions"] = json!([{
             "type": "PodScheduled",
@@ -65,7 +66,8 @@ pub(super) fn prepare_update(new: &mut Object, old: &Object) {
         *new.entry(&["status", "qosClass"]) = class;
     }
     // K9: a grace period below zero is stored as one second.
-    let negative = new.at(&["spec", "terminationGracePeriodSeconds"]).and_then(Value::as_i64).is_some_and(|s| s < 0);
+    let negative =
+        new.at(&["spec", "terminationGracePeriodSeconds"]).and_then(Value::as_i64).is_some_and(|s| s < 0);
     if negative {
         *new.entry(&["spec", "terminationGracePeriodSeconds"]) = json!(1);
     }
@@ -112,5 +114,9 @@ fn is_guaranteed(resources: &Value) -> bool {
 }
 
 fn positive(resources: &Value, list: &str, name: &str) -> bool {
-    resources.get(list).and_then(|list| list.get(name)).and_then(quantity::read).is_some_and(|q| quantity::is_positive(&q))
+    resources
+        .get(list)
+        .and_then(|list| list.get(name))
+        .and_then(quantity::read)
+        .is_some_and(|q| quantity::is_positive(&q))
 }

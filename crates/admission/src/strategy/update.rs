@@ -5,7 +5,6 @@ use outrigger_api::{KindInfo, Object, StatusError};
 use serde_json::{Map, Value, json};
 
 use super::{Endpoint, generation, pod};
-use crate::tree;
 
 /// Checks `uid` and `resourceVersion` of a PUT body against the stored object (C15, D5, D6).
 ///
@@ -15,7 +14,8 @@ use crate::tree;
 pub fn check_preconditions(kind: &KindInfo, new: &Object, old: &Object) -> Result<(), StatusError> {
     if !new.uid().is_empty() && new.uid() != old.uid() {
         let (asked, stored) = (new.uid(), old.uid());
-        let cause = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {stored}");
+        let cause =
+            format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {stored}");
         return Err(StatusError::conflict(&kind.plural, &kind.group, old.name(), &cause));
     }
     match new.resource_version() {
@@ -96,8 +96,11 @@ fn version_required(kind: &KindInfo, name: &str) -> StatusError {
     let finding = "Invalid value: 0: must be specified for an update";
     let resource = kind.qualified();
     let message = format!("{resource} \"{name}\" is invalid: metadata.resourceVersion: {finding}");
-    let mut error =
-        StatusError::new(422, outrigger_api::status::Reason::Invalid, message).about(&kind.plural, &kind.group, name);
+    let mut error = StatusError::new(422, outrigger_api::status::Reason::Invalid, message).about(
+        &kind.plural,
+        &kind.group,
+        name,
+    );
     if let Some(details) = &mut error.details {
         details.causes = vec![outrigger_api::status::Cause {
             reason: "FieldValueInvalid".to_owned(),

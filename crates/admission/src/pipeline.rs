@@ -1,0 +1,137 @@
+//! One request from decoded object to storable object: the whole order of I31 in one place.
+
+use outrigger_api::{KindInfo, Object, StatusError, WallTime};
+
+use crate::plugins::{self, Lookup};
+use crate::strategy::{self, CreateInput, DeleteDecision, DeleteOptions, Endpoint};
+use crate::warnings::{self, Warning};
+use crate::{defaults, validation};
+
+/// What a create needs besides the object.
+#[derive(Clone, Copy, Debug)]
+pub struct CreateContext<'a> {
+    /// The namespace of the request; empty for cluster-scoped kinds.
+    pub namespace: &'a str,
+    /// The time.
+    pub now: WallTime,
+    /// A fresh random v4 uid.
+    pub uid: &'a str,
+    /// Five random characters of `bcdfghjklmnpqrstvwxz2456789`; used for generated names (C3) and the name of the
+    /// token volume (I36).
+    pub suffix: &'a str,
+    /// Nothing will be stored.
+    pub dry_run: bool,
+    /// Other objects the plug-ins ask for.
+    pub lookup: &'a dyn Lookup,
+}
+
+/// What an update needs besides the two objects.
+#[derive(Clone, Copy, Debug)]
+pub struct UpdateContext<'a> {
+    /// The time.
+    pub now: WallTime,
+    /// Whether `new` is the request's own body (PUT). The preconditions it carries are checked as C15, D5 and D6
+    /// say; the result of a patch answers a foreign uid by validation instead.
+    pub is_put: bool,
+    /// Other objects the plug-ins ask for.
+    pub lookup: &'a dyn Lookup,
+}
+
+/// What a delete needs besides the object.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteContext<'a> {
+    /// The time.
+    pub now: WallTime,
+    /// What the request asks for.
+    pub options: &'a DeleteOptions,
+}
+
+/// Turns a decoded object into the one to store, or refuses it. Rules C1-C4, C10-C16, D4, I31-I48, K5-K41, R1.*.
+///
+/// On a name collision of a generated name, call it again with the decoded object and a new suffix (C3).
+///
+/// # Errors
+/// 422 by validation, 403 or 404 by a plug-in, 500 where upstream answers so (C4).
+pub fn admit_create(
+    kind: &KindInfo,
+    object: &mut Object,
+    context: &CreateContext<'_>,
+) -> Result<Vec<Warning>, StatusError> {
+    let mut warnings = warnings::normalise(object);
+    if !kind.custom {
+        defaults::apply(kind, object);
+    }
+    let input = CreateInput {
+        namespace: context.namespace,
+        now: context.now,
+        uid: context.uid,
+        name_suffix: context.suffix,
+        dry_run: context.dry_run,
+    };
+    strategy::prepare_create(kind, object, &input)?;
+    plugins::admit_create(kind, object, context)?;
+    if !kind.custom {
+        defaults::after_plugins(kind, object);
+    }
+    validation::create(kind, object)?;
+    plugins::validate_create(kind, object, context)?;
+    warnings.extend(warnings::of_object(kind, object));
+    Ok(warnings)
+}
+
+/// Turns `new`, a decoded PUT body or the result of a patch, into the object to store, or refuses it.
+///
+/// The caller then asks [`strategy::is_no_op`] (D8) and [`strategy::completes_deletion`] (C12).
+///
+/// # Errors
+/// 409 if a precondition does not hold, 422 by validation, 403 by a plug-in.
+pub fn admit_update(
+    kind: &KindInfo,
+    endpoint: Endpoint,
+    new: &mut Object,
+    old: &Object,
+    context: &UpdateContext<'_>,
+) -> Result<Vec<Warning>, StatusError> {
+    if context.is_put {
+        strategy::check_preconditions(kind, new, old)?;
+    }
+    let mut warnings = warnings::normalise(new);
+    if !kind.custom {
+        defaults::carry_over(kind, new, old);
+        defaults::apply(kind, new);
+    }
+    strategy::prepare_update(kind, endpoint, new, old);
+    plugins::admit_update(kind, endpoint, new, old, context)?;
+    validation::update(kind, endpoint, new, old)?;
+    if endpoint == Endpoint::Main {
+        warnings.extend(warnings::of_object(kind, new));
+    }
+    Ok(warnings)
+}
+
+/// [`admit_update`] for `/status`.
+///
+/// # Errors
+/// As [`admit_update`].
+pub fn admit_status_update(
+    kind: &KindInfo,
+    new: &mut Object,
+    old: &Object,
+    context: &UpdateContext<'_>,
+) -> Result<Vec<Warning>, StatusError> {
+    admit_update(kind, Endpoint::Status, new, old, context)
+}
+
+/// Decides a delete (D17-D25, I34); the warnings go with the answer (C16).
+///
+/// # Errors
+/// 403 for a namespace that must stay (I34); 409 if a precondition does not hold (D19).
+pub fn admit_delete(
+    kind: &KindInfo,
+    object: &Object,
+    context: &DeleteContext<'_>,
+) -> Result<(DeleteDecision, Vec<Warning>), StatusError> {
+    plugins::admit_delete(kind, object)?;
+    let decision = strategy::before_delete(kind, object, context.options, context.now)?;
+    Ok((decision, warnings::of_delete(kind, context.options)))
+}
