@@ -9,12 +9,14 @@
 pub mod clock;
 pub mod kind;
 pub mod object;
+pub mod quantity;
 pub mod registry;
 pub mod status;
 
 pub use clock::{Clock, MonoTime, Now, WallTime};
 pub use kind::KindInfo;
 pub use object::Object;
+pub use quantity::Quantity;
 pub use registry::Registry;
 pub use status::StatusError;
 

@@ -152,7 +152,6 @@ pub enum Propagation {
 /// Who the process is and what it may do.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-#[expect(clippy::struct_excessive_bools, reason = "independent switches of the API")]
 pub struct Security {
     /// Numeric user.
     pub uid: u32,
@@ -304,7 +303,6 @@ impl fmt::Debug for ProcessIo {
 
 /// Which streams an exec or attach wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "four independent switches of the API")]
 pub struct IoOptions {
     /// Towards the process.
     pub stdin: bool,

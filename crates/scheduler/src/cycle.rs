@@ -47,15 +47,10 @@ impl Binder {
             name: Some(node.clone()),
             ..ObjectReference::default()
         };
-        let body = match serde_json::to_vec(&binding) {
-            Ok(body) => body,
-            Err(error) => {
-                warn!(pod = pod.name_any(), %error, "cannot encode a binding");
-                return Outcome::NotBound(Box::new(waiting));
-            }
-        };
-        let bound: Result<serde_json::Value, kube::Error> =
-            self.pods(pod).create_subresource("binding", &pod.name_any(), &PostParams::default(), body).await;
+        let bound: Result<serde_json::Value, kube::Error> = self
+            .pods(pod)
+            .create_subresource("binding", &pod.name_any(), &PostParams::default(), &binding)
+            .await;
         match bound {
             Ok(_) => {
                 let text = format!("Successfully assigned {}/{} to {node}", namespace(pod), pod.name_any());

@@ -44,7 +44,6 @@ pub struct LogOptions {
 
 /// Which streams a session wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "four independent switches of the API")]
 pub struct StreamOptions {
     /// Client to process.
     pub stdin: bool,
@@ -131,5 +130,6 @@ pub trait NodeAgent: Send + Sync + fmt::Debug {
     async fn attach(&self, target: &ContainerTarget, streams: StreamOptions) -> Result<Session, StatusError>;
 
     /// Connects to a TCP port inside the Pod's network namespace (R14.20). `target.container` is ignored.
-    async fn port_forward(&self, target: &ContainerTarget, port: u16) -> Result<Box<dyn Duplex>, StatusError>;
+    async fn port_forward(&self, target: &ContainerTarget, port: u16)
+    -> Result<Box<dyn Duplex>, StatusError>;
 }
