@@ -94,6 +94,8 @@ pub fn admit_update(
 ) -> Result<Vec<Warning>, StatusError> {
     if context.is_put {
         strategy::check_preconditions(kind, new, old)?;
+    } else {
+        strategy::check_version(kind, new, old)?;
     }
     let mut warnings = warnings::normalise(new);
     if !kind.custom {

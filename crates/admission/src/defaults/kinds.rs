@@ -254,15 +254,7 @@ fn job_spec(spec: &mut Value) {
     let replacement = if missing(spec, "podFailurePolicy") { "TerminatingOrFailed" } else { "Failed" };
     tree::default_to(spec, "podReplacementPolicy", replacement);
     absent(spec, "manualSelector", false);
-    // The default restart policy of Pods is no choice here, and validation must still see that none was made.
-    let chosen = spec
-        .pointer("/template/spec/restartPolicy")
-        .and_then(Value::as_str)
-        .is_some_and(|policy| !policy.is_empty());
     template(spec);
-    if !chosen && let Some(pod) = spec.pointer_mut("/template/spec") {
-        tree::set(pod, "restartPolicy", "Always");
-    }
 }
 
 /// K30.

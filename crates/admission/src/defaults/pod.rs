@@ -51,11 +51,6 @@ pub(super) fn spec_defaults(spec: &mut Value) {
             container_defaults(container);
         }
     }
-    if tree::truth(spec, "hostNetwork") {
-        for container in tree::list_mut(spec, "containers") {
-            host_ports(container);
-        }
-    }
     for constraint in tree::list_mut(spec, "topologySpreadConstraints") {
         tree::default_to(constraint, "whenUnsatisfiable", "DoNotSchedule");
     }

@@ -13,7 +13,7 @@ mod update;
 pub use create::{CreateInput, generated_name, prepare_create};
 pub use delete::{DeleteDecision, DeleteOptions, Propagation, before_delete};
 pub use pod::qos_class;
-pub use update::{check_preconditions, completes_deletion, is_no_op, prepare_update};
+pub use update::{check_preconditions, check_version, completes_deletion, is_no_op, prepare_update};
 
 /// Which endpoint of an object a write goes to; they differ in what they may change (D3, H1-H3, H42, H43).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

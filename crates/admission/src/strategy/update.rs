@@ -18,6 +18,15 @@ pub fn check_preconditions(kind: &KindInfo, new: &Object, old: &Object) -> Resul
             format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {stored}");
         return Err(StatusError::conflict(&kind.plural, &kind.group, old.name(), &cause));
     }
+    check_version(kind, new, old)
+}
+
+/// Checks only the `resourceVersion`; for the result of a patch, where a foreign uid is left to validation
+/// (C15, D5-D7).
+///
+/// # Errors
+/// As [`check_preconditions`], without the uid.
+pub fn check_version(kind: &KindInfo, new: &Object, old: &Object) -> Result<(), StatusError> {
     match new.resource_version() {
         "" | "0" if kind.strategy.conditional_update_only => Err(version_required(kind, old.name())),
         "" | "0" => Ok(()),
