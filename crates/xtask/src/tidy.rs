@@ -81,8 +81,7 @@ mod tests {
     #[test]
     fn functions_are_measured() {
         let text = "impl X {\n    pub fn one(&self) -> u8 {\n        1\n    }\n\n    fn two();\n}\nasync fn three() {\n}\n";
-        let lengths: Vec<_> =
-            functions(text).into_iter().map(|(name, at, length)| (name, at, length)).collect();
+        let lengths: Vec<_> = functions(text);
         assert_eq!(lengths, [("one".to_owned(), 2, 3), ("three".to_owned(), 8, 2)]);
     }
 
