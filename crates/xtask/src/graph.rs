@@ -1,6 +1,7 @@
 //! The layers of ARCHITECTURE.md, checked: an arrow between crates may only point down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -33,11 +34,22 @@ const IO: &[&str] = &["tokio", "hyper", "kube", "reqwest", "redb", "tonic", "rtn
 
 /// Fails with every arrow that points up.
 pub(crate) fn check() -> Result<(), Failure> {
-    let metadata = capture(&mut cargo(&["metadata", "--format-version", "1", "--no-deps"]))?;
-    let metadata: Value =
-        serde_json::from_str(&metadata).map_err(|error| format!("cargo metadata: {error}"))?;
-    let wrong = wrong_arrows(&dependencies(&metadata));
+    let wrong = wrong_arrows(&dependencies(&metadata()?));
     if wrong.is_empty() { Ok(()) } else { Err(format!("crate graph:\n  {}", wrong.join("\n  "))) }
+}
+
+/// The folders under `crates/` that are part of the workspace.
+pub(crate) fn members() -> Result<BTreeSet<String>, Failure> {
+    let metadata = metadata()?;
+    let manifests = metadata["packages"].as_array().into_iter().flatten();
+    let folders = manifests
+        .filter_map(|package| Path::new(package["manifest_path"].as_str()?).parent()?.file_name()?.to_str());
+    Ok(folders.map(str::to_owned).collect())
+}
+
+fn metadata() -> Result<Value, Failure> {
+    let metadata = capture(&mut cargo(&["metadata", "--format-version", "1", "--no-deps"]))?;
+    serde_json::from_str(&metadata).map_err(|error| format!("cargo metadata: {error}"))
 }
 
 /// Each workspace crate with its normal dependencies.
