@@ -1,14 +1,13 @@
-//! A revisioned key-value store with watch (rule book section M), and its two backends.
+//! A revisioned key-value store with watch (rule book section M), and its backends.
 //!
 //! One revision counter is shared by all keys. Every write is a compare-and-set on one key. What one backend
 //! promises the other must: the same test suite runs on both. The store knows nothing of Kubernetes objects;
 //! it never looks inside a value.
 //!
-//! Start at [`Store`], the verbs. [`EmbeddedStore`] keeps everything in one file of one process; [`EtcdStore`] talks
-//! to an etcd v3 cluster. `tests/suite` is the promise written as tests; every new promise goes there first.
+//! Start at [`Store`], the verbs. [`EmbeddedStore`] keeps everything in one file of one process; the etcd v3 backend
+//! is not here yet. `tests/suite` is the promise written as tests; every new promise goes there first.
 
 mod embedded;
-mod etcd;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +18,6 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 pub use embedded::{EmbeddedStore, HistoryLimits, OpenError};
-pub use etcd::{ConnectError, EtcdStore};
 
 /// A moment in the store's history. An empty store is at revision 1 and its first write makes 2, as in etcd, so that
 /// a list never reflects 0, which in Kubernetes means "any".
@@ -160,7 +158,13 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Writes `value` if `expect` holds. With `ttl` the key expires that long after this write, give or take the
     /// slack of shared leases (M8). Returns once the write is durable.
-    async fn put(&self, key: &str, value: Bytes, expect: Expect, ttl: Option<Duration>) -> Result<Outcome, Error>;
+    async fn put(
+        &self,
+        key: &str,
+        value: Bytes,
+        expect: Expect,
+        ttl: Option<Duration>,
+    ) -> Result<Outcome, Error>;
 
     /// Removes the key if its last write is `expect`.
     async fn delete(&self, key: &str, expect: Revision) -> Result<Outcome, Error>;

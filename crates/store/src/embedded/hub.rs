@@ -48,8 +48,7 @@ struct Inner {
 
 impl Hub {
     pub(super) fn new(dispatched: Revision) -> Self {
-        let inner =
-            Inner { watchers: HashMap::new(), lengths: BTreeMap::new(), dispatched, closed: false };
+        let inner = Inner { watchers: HashMap::new(), lengths: BTreeMap::new(), dispatched, closed: false };
         Self { inner: Mutex::new(inner) }
     }
 
@@ -71,7 +70,8 @@ impl Hub {
         inner.watchers.entry(Arc::clone(&watcher.prefix)).or_default().push(Arc::clone(&watcher));
         *inner.lengths.entry(prefix.len()).or_default() += 1;
         drop(inner);
-        let cursor = Cursor { hub: Arc::clone(self), index: Arc::clone(index), watcher, replay: VecDeque::new() };
+        let cursor =
+            Cursor { hub: Arc::clone(self), index: Arc::clone(index), watcher, replay: VecDeque::new() };
         let items = futures::stream::unfold(Some(cursor), |cursor| async move {
             let mut cursor = cursor?;
             match cursor.next().await? {
@@ -102,11 +102,6 @@ impl Hub {
         for watcher in inner.watchers.values().flatten() {
             watcher.progress(inner.dispatched);
         }
-    }
-
-    /// Whether anybody watches.
-    pub(super) fn is_idle(&self) -> bool {
-        self.lock().watchers.is_empty()
     }
 
     /// Ends all watches, each after what it has waiting, and refuses new ones.

@@ -95,11 +95,6 @@ impl Index {
         self.current
     }
 
-    /// The oldest revision that can be read; watches start above it.
-    pub(super) fn compacted(&self) -> Revision {
-        self.compacted
-    }
-
     /// The newest state of a key.
     pub(super) fn get(&self, key: &str) -> Option<KeyValue> {
         let (key, versions) = self.keys.get_key_value(key)?;
@@ -157,7 +152,9 @@ impl Index {
                 scan.resume = Some(Arc::clone(key));
                 return;
             }
-            let Some(version) = versions.iter().rev().find(|version| version.revision <= revision) else { continue };
+            let Some(version) = versions.iter().rev().find(|version| version.revision <= revision) else {
+                continue;
+            };
             if version.value.is_none() {
                 continue;
             }
