@@ -11,6 +11,7 @@ pub mod kind;
 pub mod object;
 pub mod quantity;
 pub mod registry;
+pub mod selector;
 pub mod status;
 
 pub use clock::{Clock, MonoTime, Now, WallTime};
