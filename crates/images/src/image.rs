@@ -1,8 +1,9 @@
 //! What the store knows of an image, in the caller's terms.
 
-use std::path::PathBuf;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
+use outrigger_api::clock::WallTime;
 use serde::{Deserialize, Serialize};
 
 use crate::Reference;
@@ -22,6 +23,8 @@ pub struct Image {
     /// True if this store got the image from a registry; false if it was imported or built, which exempts it from
     /// the credential check of R5.28.
     pub pulled: bool,
+    /// When this store first had it.
+    pub added_at: WallTime,
     /// Defaults for containers.
     pub config: ImageConfig,
     /// Folders for overlayfs `lowerdir`, topmost first. Never write to them.

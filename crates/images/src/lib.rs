@@ -24,14 +24,14 @@ mod store;
 mod unpack;
 mod users;
 
-pub use build::{BuildError, BuildOptions};
 pub use archive::ImportError;
+pub use build::{BuildError, BuildOptions};
 pub use error::{FailureKind, PullCause, PullError, RegistryError, chain_text};
 pub use image::{Image, ImageConfig};
 pub use progress::{Phase, Progress, PullEvent};
 pub use reference::{InvalidImageName, Reference};
 pub use registry::credentials::{Auth, CredentialError, Keyring};
 pub use registry::hosts::{Host, HostsError, RegistryConfig};
-pub use store::{ImageStore, StoreError, StoreOptions};
+pub use store::{ImageStore, Removed, StoreError, StoreOptions};
 pub use unpack::{LayerError, Limits};
 pub use users::{ResolvedUser, UserError};

@@ -1,7 +1,7 @@
 //! Image references: what users write, and the one normal form everything else works with.
 //!
-//! `busybox` means `docker.io/library/busybox:latest`. The grammar is the distribution project's, by way of the OCI
-//! crates; only what that parser lets through although Kubernetes refuses it is checked here.
+//! `busybox` means `docker.io/library/busybox:latest`. The grammar is the distribution project's. Nothing here asks a
+//! registry or the disk.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,43 +10,42 @@ use std::str::FromStr;
 ///
 /// Equality is equality of the normal form, so `busybox` and `docker.io/library/busybox:latest` are equal.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Reference(oci_client::Reference);
+pub struct Reference {
+    registry: String,
+    repository: String,
+    tag: Option<String>,
+    digest: Option<String>,
+}
 
 impl Reference {
     /// Parses what a user wrote, filling in registry, `library/` and `latest` (R5.26 says how failure reads).
     pub fn parse(image: &str) -> Result<Self, InvalidImageName> {
-        let invalid = |detail| InvalidImageName { image: image.to_owned(), detail };
-        let parsed = oci_client::Reference::from_str(image).map_err(|error| invalid(Detail::from(&error)))?;
-        if is_bare_id(image) {
-            // A name of 64 hex digits would be taken for an image id by everything that reads it back.
-            return Err(invalid(Detail::Format));
-        }
-        Ok(Self(parsed))
+        parts(image).map_err(|detail| InvalidImageName { image: image.to_owned(), detail })
     }
 
     /// The registry's host and port, `docker.io` for Docker Hub.
     pub fn registry(&self) -> &str {
-        self.0.registry()
+        &self.registry
     }
 
     /// The repository inside the registry: `library/busybox`.
     pub fn repository(&self) -> &str {
-        self.0.repository()
+        &self.repository
     }
 
     /// Registry and repository: `docker.io/library/busybox`.
     pub fn name(&self) -> String {
-        format!("{}/{}", self.registry(), self.repository())
+        format!("{}/{}", self.registry, self.repository)
     }
 
     /// The tag; `None` only if a digest was written without one.
     pub fn tag(&self) -> Option<&str> {
-        self.0.tag()
+        self.tag.as_deref()
     }
 
     /// The digest, `sha256:…`, if one was written. It wins over the tag.
     pub fn digest(&self) -> Option<&str> {
-        self.0.digest()
+        self.digest.as_deref()
     }
 
     /// `name:tag`, the form kept in [`crate::Image::repo_tags`]; `None` for a reference by digest.
@@ -61,12 +60,118 @@ impl Reference {
     pub fn with_digest(&self, digest: &str) -> String {
         format!("{}@{digest}", self.name())
     }
-
-    /// The OCI crates' own type.
-    pub(crate) fn oci(&self) -> &oci_client::Reference {
-        &self.0
-    }
 }
+
+fn parts(image: &str) -> Result<Reference, Detail> {
+    if image.is_empty() {
+        return Err(Detail::Empty);
+    }
+    if is_bare_id(image) {
+        // A name of 64 hex digits would be taken for an image id by everything that reads it back.
+        return Err(Detail::Format);
+    }
+    let (rest, digest) = match image.split_once('@') {
+        Some((rest, digest)) => (rest, Some(digest)),
+        None => (image, None),
+    };
+    let last_part = rest.rfind('/').map_or(0, |at| at + 1);
+    let (name, tag) = match rest[last_part..].split_once(':') {
+        Some((last, tag)) => (&rest[..last_part + last.len()], Some(tag)),
+        None => (rest, None),
+    };
+    let (registry, path) = match name.split_once('/') {
+        Some((first, path)) if is_registry(first) => (first, path),
+        _ => ("docker.io", name),
+    };
+    check_name(registry, path)?;
+    if tag.is_some_and(|tag| !is_tag(tag)) {
+        return Err(Detail::Format);
+    }
+    digest.map(check_digest).transpose()?;
+    let registry = if registry == "index.docker.io" { "docker.io" } else { registry };
+    let official = registry == "docker.io" && !path.contains('/');
+    let repository = if official { format!("library/{path}") } else { path.to_owned() };
+    if registry.len() + 1 + repository.len() > MAX_NAME_LEN {
+        return Err(Detail::TooLong);
+    }
+    let tag = tag.or(digest.is_none().then_some("latest")).map(str::to_owned);
+    Ok(Reference { registry: registry.to_owned(), repository, tag, digest: digest.map(str::to_owned) })
+}
+
+/// What comes before the first slash is a registry if it cannot be a user's name on Docker Hub.
+fn is_registry(first: &str) -> bool {
+    first == "localhost" || first.contains(['.', ':']) || first.bytes().any(|b| b.is_ascii_uppercase())
+}
+
+fn check_name(registry: &str, path: &str) -> Result<(), Detail> {
+    if !is_host(registry) {
+        return Err(Detail::Format);
+    }
+    if path.split('/').all(is_path_component) {
+        return Ok(());
+    }
+    if path.split('/').all(|part| is_path_component(&part.to_ascii_lowercase())) {
+        return Err(Detail::Uppercase);
+    }
+    Err(Detail::Format)
+}
+
+fn is_host(registry: &str) -> bool {
+    let is_port =
+        |port: &str| !port.is_empty() && port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit());
+    if let Some(v6) = registry.strip_prefix('[') {
+        let Some((address, port)) = v6.split_once(']') else { return false };
+        return address.parse::<std::net::Ipv6Addr>().is_ok()
+            && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port));
+    }
+    let (host, port) = registry.split_once(':').map_or((registry, None), |(host, port)| (host, Some(port)));
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    port.is_none_or(is_port) && host.split('.').all(is_label)
+}
+
+/// Runs of lower case letters and digits, separated by one dot, one or two underscores, or any number of dashes.
+fn is_path_component(part: &str) -> bool {
+    let is_word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let bytes = part.as_bytes();
+    let ends_well = bytes.first().is_some_and(|b| is_word(*b)) && bytes.last().is_some_and(|b| is_word(*b));
+    ends_well
+        && bytes
+            .split(|b| is_word(*b))
+            .all(|gap| matches!(gap, b"" | b"." | b"_" | b"__") || gap.iter().all(|b| *b == b'-'))
+}
+
+fn is_tag(tag: &str) -> bool {
+    let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    tag.len() <= 128
+        && tag.bytes().next().is_some_and(is_word)
+        && tag.bytes().all(|b| is_word(b) || b == b'.' || b == b'-')
+}
+
+fn check_digest(digest: &str) -> Result<(), Detail> {
+    let (algorithm, hex) = digest.split_once(':').ok_or(Detail::Format)?;
+    // The grammar asks for 32 digits at least; below that it is not taken for a digest at all.
+    if hex.len() < 32 {
+        return Err(Detail::Format);
+    }
+    let length = match algorithm {
+        "sha256" => 64,
+        "sha384" => 96,
+        "sha512" => 128,
+        _ => return Err(Detail::DigestAlgorithm),
+    };
+    if hex.len() != length {
+        return Err(Detail::DigestLength);
+    }
+    let is_hex = hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    if is_hex { Ok(()) } else { Err(Detail::DigestFormat) }
+}
+
+const MAX_NAME_LEN: usize = 255;
 
 /// Whether `text` is an image id (`sha256:<64 hex>` or the 64 hex digits) rather than a name.
 pub(crate) fn as_image_id(text: &str) -> Option<&str> {
@@ -74,7 +179,7 @@ pub(crate) fn as_image_id(text: &str) -> Option<&str> {
     is_bare_id(hex).then_some(hex)
 }
 
-fn is_bare_id(text: &str) -> bool {
+pub(crate) fn is_bare_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
@@ -88,7 +193,14 @@ impl FromStr for Reference {
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        write!(f, "{}/{}", self.registry, self.repository)?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
     }
 }
 
@@ -124,21 +236,6 @@ enum Detail {
     DigestFormat,
     #[error("unsupported digest algorithm")]
     DigestAlgorithm,
-}
-
-impl From<&oci_client::ParseError> for Detail {
-    fn from(error: &oci_client::ParseError) -> Self {
-        use oci_client::ParseError as E;
-        match error {
-            E::NameEmpty => Self::Empty,
-            E::NameContainsUppercase => Self::Uppercase,
-            E::NameTooLong => Self::TooLong,
-            E::DigestInvalidLength => Self::DigestLength,
-            E::DigestInvalidFormat => Self::DigestFormat,
-            E::DigestUnsupported => Self::DigestAlgorithm,
-            _ => Self::Format,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -29,7 +29,11 @@ pub(super) fn unpack_entry<R: Read>(
         return Ok(());
     }
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return if kind.is_dir() { root.set_root_meta(&meta(entry, &refuse)?) } else { Err(refuse(Refusal::BadName)) };
+        return if kind.is_dir() {
+            root.set_root_meta(&meta(entry, &refuse)?)
+        } else {
+            Err(refuse(Refusal::BadName))
+        };
     };
     if let Some(hidden) = name.as_bytes().strip_prefix(WHITEOUT) {
         return whiteout(root, parent, name, hidden, &refuse);
@@ -41,7 +45,8 @@ pub(super) fn unpack_entry<R: Read>(
             root.make_file(&path, &meta, entry.size(), entry)
         }
         EntryType::Symlink => {
-            let target = link_name(entry).filter(|t| !t.is_empty()).ok_or_else(|| refuse(Refusal::BadName))?;
+            let target =
+                link_name(entry).filter(|t| !t.is_empty()).ok_or_else(|| refuse(Refusal::BadName))?;
             root.make_symlink(&path, &meta, OsStr::from_bytes(&target))
         }
         EntryType::Link => {

@@ -7,7 +7,7 @@
 //! own, so a symlink from an earlier layer is never in the way of a later one.
 //!
 //! Whiteouts become what overlayfs expects: a 0/0 character device per deleted name, `trusted.overlay.opaque` on a
-//! directory whose lower contents are hidden. Both need root.
+//! directory whose lower contents are hidden (`user.overlay.opaque` where the former is not permitted).
 //!
 //! Start at [`unpack`]. `meter` counts and hashes the stream, `rooted` makes files.
 
@@ -20,6 +20,7 @@ use std::path::Path;
 
 pub(crate) use meter::Compressed;
 use meter::Meter;
+pub(crate) use rooted::OPAQUE_XATTRS;
 use rooted::Root;
 
 use crate::FailureKind;
@@ -214,6 +215,3 @@ fn unpack_entries<R: Read>(
     }
     root.finish()
 }
-
-#[cfg(test)]
-mod tests;

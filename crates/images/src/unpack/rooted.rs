@@ -11,15 +11,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags,
-};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::{LayerError, Refusal};
 
-/// overlayfs: a directory that hides everything of the same name below it.
-const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
+/// overlayfs: a directory that hides everything of the same name below it. The second is what a user without the
+/// privilege for the first may write; mounts honour it with `userxattr`.
+pub(crate) const OPAQUE_XATTRS: [&str; 2] = ["trusted.overlay.opaque", "user.overlay.opaque"];
 const DIR_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 const COPY_BUFFER: usize = 128 << 10;
 
@@ -48,7 +47,12 @@ pub(super) struct Root {
 impl Root {
     pub(super) fn open(folder: &Path) -> Result<Self, LayerError> {
         let root = rustix::fs::open(folder, DIR_FLAGS, Mode::empty()).map_err(disk("open", folder))?;
-        Ok(Self { root: Rc::new(root), last_parent: None, dir_times: Vec::new(), buffer: vec![0; COPY_BUFFER] })
+        Ok(Self {
+            root: Rc::new(root),
+            last_parent: None,
+            dir_times: Vec::new(),
+            buffer: vec![0; COPY_BUFFER],
+        })
     }
 
     pub(super) fn set_root_meta(&mut self, meta: &Meta) -> Result<(), LayerError> {
@@ -109,14 +113,22 @@ impl Root {
             if got == 0 {
                 return Err(LayerError::Corrupt(io::ErrorKind::UnexpectedEof.into()));
             }
-            file.write_all(&self.buffer[..got])
-                .map_err(|source| LayerError::Disk { action: "write", path: show(path), source })?;
+            file.write_all(&self.buffer[..got]).map_err(|source| LayerError::Disk {
+                action: "write",
+                path: show(path),
+                source,
+            })?;
             left -= got as u64;
         }
         Ok(())
     }
 
-    pub(super) fn make_symlink(&mut self, path: &Path, meta: &Meta, target: &OsStr) -> Result<(), LayerError> {
+    pub(super) fn make_symlink(
+        &mut self,
+        path: &Path,
+        meta: &Meta,
+        target: &OsStr,
+    ) -> Result<(), LayerError> {
         let (parent, name) = self.clear(path)?;
         rustix::fs::symlinkat(target, &*parent, name).map_err(disk("make symlink", path))?;
         self.set_meta_at(&parent, name, path, meta)
@@ -164,7 +176,12 @@ impl Root {
     /// The directory's contents in the layers below are gone.
     pub(super) fn make_opaque(&mut self, dir: &Path) -> Result<(), LayerError> {
         let fd = self.parent_fd(dir, dir)?;
-        rustix::fs::fsetxattr(&*fd, OPAQUE_XATTR, b"y", XattrFlags::empty()).map_err(disk("make opaque", dir))
+        let set = |name: &str| rustix::fs::fsetxattr(&*fd, name, b"y", XattrFlags::empty());
+        match set(OPAQUE_XATTRS[0]) {
+            Err(Errno::PERM) => set(OPAQUE_XATTRS[1]),
+            other => other,
+        }
+        .map_err(disk("make opaque", dir))
     }
 
     /// Sets what had to wait for the end.
@@ -260,7 +277,13 @@ impl Root {
         remove_tree(parent.as_fd(), name).map_err(disk("replace", path))
     }
 
-    fn set_meta_at(&self, parent: &OwnedFd, name: &OsStr, path: &Path, meta: &Meta) -> Result<(), LayerError> {
+    fn set_meta_at(
+        &self,
+        parent: &OwnedFd,
+        name: &OsStr,
+        path: &Path,
+        meta: &Meta,
+    ) -> Result<(), LayerError> {
         let owner = (Some(Uid::from_raw(meta.uid)), Some(Gid::from_raw(meta.gid)));
         rustix::fs::chownat(parent, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(disk("set the owner of", path))?;
@@ -279,8 +302,11 @@ fn set_meta(fd: BorrowedFd<'_>, meta: &Meta, path: &Path) -> Result<(), LayerErr
         .map_err(disk("set the owner of", path))?;
     rustix::fs::fchmod(fd, Mode::from_raw_mode(meta.mode)).map_err(disk("set the mode of", path))?;
     for (name, value) in &meta.xattrs {
-        rustix::fs::fsetxattr(fd, name.as_slice(), value, XattrFlags::empty())
-            .map_err(disk("set an extended attribute of", path))?;
+        match rustix::fs::fsetxattr(fd, name.as_slice(), value, XattrFlags::empty()) {
+            // A file system without users' attributes loses hints; without capabilities it would lose meaning.
+            Err(Errno::OPNOTSUPP) if name.starts_with(b"user.") => {}
+            done => done.map_err(disk("set an extended attribute of", path))?,
+        }
     }
     Ok(())
 }
