@@ -18,7 +18,6 @@ pub mod field;
 pub mod patch;
 mod pipeline;
 pub mod plugins;
-mod quantity;
 pub mod strategy;
 mod tree;
 pub mod validation;

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::quantity::{self, Quantity};
 use crate::tree;
+use outrigger_api::quantity::Quantity;
 
 const CONTAINERS: [&str; 2] = ["initContainers", "containers"];
 
@@ -217,7 +217,7 @@ pub(crate) fn aggregate_requests(spec: &Value, resource: &str) -> Option<Quantit
             .get("resources")
             .and_then(|r| r.get("requests"))
             .and_then(|r| r.get(resource))
-            .and_then(quantity::read)
+            .and_then(Quantity::from_json)
     };
     let asked = CONTAINERS
         .iter()
@@ -226,13 +226,13 @@ pub(crate) fn aggregate_requests(spec: &Value, resource: &str) -> Option<Quantit
     let (mut sidecars, mut peak) = (Quantity::default(), Quantity::default());
     for init in tree::list(spec, "initContainers") {
         let own = request(init).unwrap_or_default();
-        let now = sidecars.plus(own);
+        let now = sidecars + own;
         peak = peak.max(now);
         if tree::text(init, "restartPolicy") == "Always" {
             sidecars = now;
         }
     }
-    let apps = tree::list(spec, "containers").iter().filter_map(request).fold(sidecars, Quantity::plus);
+    let apps = tree::list(spec, "containers").iter().filter_map(request).fold(sidecars, std::ops::Add::add);
     asked.then(|| apps.max(peak))
 }
 

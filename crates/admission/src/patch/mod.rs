@@ -92,5 +92,5 @@ fn cannot_apply(cause: impl Into<String>) -> StatusError {
 
 /// A 500 without reason, as upstream answers where a patch contradicts itself (F2e, F2f, F2h).
 fn contradiction(message: impl Into<String>) -> StatusError {
-    StatusError { code: 500, reason: None, message: message.into(), details: None }
+    StatusError { code: 500, reason: None, message: message.into(), details: None, continue_token: None }
 }

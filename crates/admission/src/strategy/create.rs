@@ -76,6 +76,7 @@ fn refuse_resource_version(object: &Object, dry_run: bool) -> Result<(), StatusE
             reason: None,
             message: "resourceVersion should not be set on objects to be created".to_owned(),
             details: None,
+            continue_token: None,
         });
     }
     Ok(())

@@ -4,8 +4,8 @@
 use outrigger_api::Object;
 use serde_json::{Value, json};
 
-use crate::quantity;
 use crate::tree;
+use outrigger_api::quantity::Quantity;
 
 /// The status of a Pod nobody has seen yet (R1.10, D4).
 pub(super) fn initial_status(pod: &Object) -> Value {
@@ -107,7 +107,8 @@ fn has_compute(resources: &Value) -> bool {
 
 fn is_guaranteed(resources: &Value) -> bool {
     COMPUTE.iter().all(|name| {
-        let at = |list: &str| resources.get(list).and_then(|list| list.get(name)).and_then(quantity::read);
+        let at =
+            |list: &str| resources.get(list).and_then(|list| list.get(name)).and_then(Quantity::from_json);
         let (request, limit) = (at("requests"), at("limits"));
         positive(resources, "limits", name) && (request.is_none() || request == limit)
     })
@@ -117,6 +118,6 @@ fn positive(resources: &Value, list: &str, name: &str) -> bool {
     resources
         .get(list)
         .and_then(|list| list.get(name))
-        .and_then(quantity::read)
-        .is_some_and(|q| quantity::is_positive(&q))
+        .and_then(Quantity::from_json)
+        .is_some_and(|q| q > Quantity::default())
 }
