@@ -122,6 +122,9 @@ impl fmt::Display for Quantity {
             ("k", NANO * 1_000),
             ("M", NANO * 1_000_000),
             ("G", NANO * NANO),
+            ("T", NANO * NANO * 1_000),
+            ("P", NANO * NANO * 1_000_000),
+            ("E", NANO * NANO * NANO),
         ];
         let fits = steps.iter().rev().find(|(_, unit)| self.0 % unit == 0);
         let (suffix, unit) = fits.filter(|_| self.0 != 0).copied().unwrap_or(("", NANO));
@@ -166,6 +169,42 @@ fn parse(text: &str) -> Option<Quantity> {
     Some(Quantity(if negative { -amount } else { amount }))
 }
 
+/// The one text all texts of the same amount and format become: `0.5` → `500m`, `1024Ki` → `1Mi`, `1000e0` → `1e3`.
+/// A binary amount under 1024 is written as decimal, larger ones are rounded up to whole units.
+///
+/// # Errors
+/// If `text` is no quantity.
+pub fn canonical(text: &str) -> Result<String, InvalidQuantity> {
+    let quantity: Quantity = text.parse()?;
+    let number = |c: char| c.is_ascii_digit() || matches!(c, '.' | '+' | '-');
+    let suffix = text.trim_start_matches(number);
+    if suffix.ends_with('i') && quantity.0.abs() >= 1024 * NANO {
+        let (mut units, mut step) = (divide_up(quantity.0, NANO), 0);
+        while units % 1024 == 0 && step < 6 {
+            units /= 1024;
+            step += 1;
+        }
+        return Ok(format!("{units}{}", ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"][step]));
+    }
+    let decimal = quantity.to_string();
+    let exponent = suffix.starts_with(['e', 'E']) && suffix.len() > 1;
+    let steps = [
+        ("n", "e-9"),
+        ("u", "e-6"),
+        ("m", "e-3"),
+        ("k", "e3"),
+        ("M", "e6"),
+        ("G", "e9"),
+        ("T", "e12"),
+        ("P", "e15"),
+        ("E", "e18"),
+    ];
+    let written = steps.iter().find_map(|(word, power)| {
+        decimal.strip_suffix(word).filter(|_| exponent).map(|digits| format!("{digits}{power}"))
+    });
+    Ok(written.unwrap_or(decimal))
+}
+
 /// Binary factor and decimal exponent of a suffix.
 fn multiplier(suffix: &str) -> Option<(i128, i32)> {
     Some(match suffix {
@@ -195,6 +234,27 @@ mod tests {
 
     fn of(text: &str) -> Quantity {
         text.parse().unwrap()
+    }
+
+    /// K24
+    #[test]
+    fn every_spelling_of_an_amount_has_one_canonical_text() {
+        for (text, wanted) in [
+            ("0.5", "500m"),
+            ("1024Ki", "1Mi"),
+            ("1.5Gi", "1536Mi"),
+            ("1000", "1k"),
+            ("512", "512"),
+            ("0.5Ki", "512"),
+            ("100e3", "100e3"),
+            ("1000e0", "1e3"),
+            ("0", "0"),
+            ("2T", "2T"),
+            ("1000Mi", "1000Mi"),
+            ("-1.5", "-1500m"),
+        ] {
+            assert_eq!(canonical(text).as_deref(), Ok(wanted), "{text}");
+        }
     }
 
     /// K24.

@@ -15,6 +15,8 @@ pub struct StatusError {
     pub message: String,
     /// `None` where the answer carries no `details` member at all.
     pub details: Option<Details>,
+    /// A fresh token for a list whose own one has expired; travels in the Status' metadata (E12).
+    pub continue_token: Option<String>,
 }
 
 /// The machine-readable `reason` of a failure (D31).
@@ -87,7 +89,7 @@ fn is_zero(n: &u32) -> bool {
 impl StatusError {
     /// A failure without details.
     pub fn new(code: u16, reason: Reason, message: impl Into<String>) -> Self {
-        Self { code, reason: Some(reason), message: message.into(), details: None }
+        Self { code, reason: Some(reason), message: message.into(), details: None, continue_token: None }
     }
 
     /// 400.
@@ -168,6 +170,9 @@ impl StatusError {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "code": self.code,
         });
+        if let Some(token) = &self.continue_token {
+            status["metadata"]["continue"] = json!(token);
+        }
         if let Some(reason) = self.reason {
             status["reason"] = json!(reason);
         }

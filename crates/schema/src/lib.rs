@@ -14,7 +14,7 @@ pub mod merge;
 pub mod openapi;
 mod table;
 
-//pub use check::{FieldIssue, TypeMismatch, check};
-//pub use decode::{DecodeError, Decoded, decode_json, decode_yaml};
+pub use check::{TypeMismatch, check};
+pub use decode::{ParseError, Parsed, parse_json, parse_yaml};
 pub use merge::{ListType, MapType, MergeRule, merge_rule};
 pub use table::{Definition, Field, Shape, Type};

@@ -140,6 +140,11 @@ impl Type {
     }
 }
 
+/// The bytes everything here is made from, to tell one build's schema from another's.
+pub(crate) fn structure() -> &'static [u8] {
+    include_bytes!(concat!(env!("OUT_DIR"), "/schema.txt.gz"))
+}
+
 /// The number of a description.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DescriptionId(u16);
