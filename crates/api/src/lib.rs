@@ -6,9 +6,11 @@
 //!
 //! Start reading at [`kind`] (what a resource is) and [`object`] (how an object travels).
 
+pub mod age;
 pub mod clock;
 pub mod kind;
 pub mod object;
+pub mod printers;
 pub mod quantity;
 pub mod registry;
 pub mod selector;
