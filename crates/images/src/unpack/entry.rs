@@ -10,6 +10,8 @@ use tar::EntryType;
 use super::rooted::{Meta, Root};
 use super::{LayerError, Limits, Refusal};
 
+/// Folders in folders. Far more than anybody nests, far less than there are descriptors to walk them with.
+const MAX_DEPTH: usize = 512;
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Bookkeeping of a long-gone union file system; meaningless here.
@@ -79,6 +81,9 @@ fn checked_path(written: &[u8], limits: &Limits) -> Result<PathBuf, Refusal> {
             Component::ParentDir => return Err(Refusal::ParentDir),
             Component::RootDir | Component::Prefix(_) => return Err(Refusal::Absolute),
         }
+    }
+    if path.components().count() > MAX_DEPTH {
+        return Err(Refusal::NameTooLong);
     }
     Ok(path)
 }

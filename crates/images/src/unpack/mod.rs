@@ -112,7 +112,7 @@ pub enum Refusal {
     /// Has a `..` component.
     #[error("climbs out of the layer with \"..\"")]
     ParentDir,
-    /// A component over 255 bytes, or a path over the limit.
+    /// A component over 255 bytes, a path over the limit, or more than 512 folders deep.
     #[error("has a name that is too long")]
     NameTooLong,
     /// Empty, or holds a NUL byte.
@@ -215,3 +215,6 @@ fn unpack_entries<R: Read>(
     }
     root.finish()
 }
+
+#[cfg(test)]
+mod tests;
