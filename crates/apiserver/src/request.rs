@@ -111,15 +111,6 @@ impl ResourcePath {
         self.rest = rest.map(String::as_str).collect::<Vec<_>>().join("/");
     }
 
-    /// `pods`, `pods/log`: how messages and rules name it.
-    pub(crate) fn full_resource(&self) -> String {
-        if self.subresource.is_empty() {
-            self.resource.clone()
-        } else {
-            format!("{}/{}", self.resource, self.subresource)
-        }
-    }
-
     /// The verb of a request on this path (B2, B3, B16).
     ///
     /// # Errors
@@ -181,6 +172,11 @@ impl Query {
     /// All values.
     pub(crate) fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(found, _)| found == key).map(|(_, value)| value.as_str())
+    }
+
+    /// All parameters in order.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
     /// `false` in any case and `0` are false, every other value, the empty one included, is true (B2).

@@ -105,3 +105,23 @@ pub(crate) fn text(code: u16, text: impl Into<Bytes>) -> Response<Body> {
 pub(crate) fn page_not_found() -> Response<Body> {
     text(404, "404 page not found\n")
 }
+
+/// `Warning` headers, each text once, all together at most 4096 characters (D15).
+pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
+    const TOTAL: usize = 4096;
+    const EACH: usize = 256;
+    let crowded = warnings.iter().map(|text| text.chars().count()).sum::<usize>() > TOTAL;
+    let (mut seen, mut room) = (std::collections::HashSet::new(), TOTAL);
+    for warning in warnings {
+        let text: String = warning.chars().take(if crowded { EACH } else { TOTAL }).collect();
+        let length = text.chars().count();
+        if length > room || !seen.insert(warning) {
+            continue;
+        }
+        room -= length;
+        let quoted = text.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            response.headers_mut().append("warning", value);
+        }
+    }
+}

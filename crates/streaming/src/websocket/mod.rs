@@ -69,6 +69,12 @@ where
         tokio::time::timeout(LINGER, async { tokio::join!(&mut listening, drain(fed, &mut feeding)) }).await;
 }
 
+/// A session that is over before it began: the client reads why on its error channel.
+pub fn failed(message: String) -> Session {
+    let end = Box::pin(std::future::ready(SessionEnd::Failed(message)));
+    Session { stdin: None, stdout: None, stderr: None, resize: None, end }
+}
+
 async fn drain(fed: bool, feeding: &mut (impl Future<Output = ()> + Unpin)) {
     if !fed {
         feeding.await;

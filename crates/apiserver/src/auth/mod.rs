@@ -1,0 +1,75 @@
+//! Who asks, and may they (I3-I22).
+//!
+//! Authentication knows client certificates, service account tokens and anonymous callers. Authorization lets
+//! `system:masters` do everything and otherwise asks RBAC; the node authorizer is not here yet, so node identities
+//! outside this process get what RBAC grants them.
+
+pub(crate) mod identity;
+mod rbac;
+mod tokens;
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use outrigger_api::status::Reason;
+use outrigger_api::{StatusError, WallTime};
+
+pub use identity::Identity;
+pub(crate) use rbac::{Attributes, Verdict, authorize, verdict};
+pub(crate) use tokens::{Binding, ISSUER, Signer, TokenSubject};
+
+use crate::server::Api;
+
+/// Where a request came from.
+#[derive(Clone, Debug)]
+pub(crate) enum Peer {
+    /// Over TLS; the client's certificate if it showed a valid one.
+    Tls(Option<Identity>),
+    /// A component of this program.
+    InProcess(Identity),
+}
+
+/// Finds out who asks (I3). A bearer token that does not hold is refused even if a certificate would have done.
+///
+/// # Errors
+/// 401.
+pub(crate) async fn authenticate(api: &Api, peer: &Peer, headers: &HeaderMap) -> Result<Identity, StatusError> {
+    match peer {
+        Peer::InProcess(identity) | Peer::Tls(Some(identity)) => return Ok(identity.clone()),
+        Peer::Tls(None) => {}
+    }
+    match bearer(headers) {
+        Some(token) => match tokens::identify(api, &token).await {
+            Some(identity) => Ok(identity.authenticated()),
+            None => Err(unauthorized()),
+        },
+        None => Ok(Identity::anonymous()),
+    }
+}
+
+/// I4.
+fn unauthorized() -> StatusError {
+    StatusError::new(401, Reason::Unauthorized, "Unauthorized")
+}
+
+/// I7.
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    if let Some(value) = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()) {
+        let (scheme, token) = value.split_once(' ')?;
+        return scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned());
+    }
+    const PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
+    let offered = headers.get("sec-websocket-protocol")?.to_str().ok()?;
+    let encoded = offered.split(',').find_map(|one| one.trim().strip_prefix(PROTOCOL))?;
+    let bytes = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, encoded).ok()?;
+    String::from_utf8(bytes).ok()
+}
+
+/// Reads the token behind a TokenReview (I15).
+pub(crate) async fn review_token(api: &Api, token: &str) -> Option<Identity> {
+    tokens::identify(api, token).await.map(Identity::authenticated)
+}
+
+/// Whether the moment is later than `at` by more than a minute: the leeway of I12.
+fn is_past(at: Option<WallTime>, now: WallTime) -> bool {
+    at.is_some_and(|at| now.duration_since(at) > jiff::SignedDuration::from_secs(60))
+}

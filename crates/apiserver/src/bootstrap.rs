@@ -1,0 +1,184 @@
+//! What every cluster has (L1, L2, L9, I25, I26, I42): written at start if missing.
+
+use std::sync::Arc;
+
+use outrigger_admission::Endpoint;
+use outrigger_api::{Object, StatusError};
+use serde_json::{Value, json};
+
+use crate::pipeline::{self, Write, WriteOptions};
+use crate::server::Api;
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// Writes whatever is missing. Existing objects stay as they are.
+pub(crate) async fn write(api: &Arc<Api>) -> Result<(), StatusError> {
+    for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
+        ensure(api, "", "namespaces", "", json!({ "metadata": { "name": name } })).await?;
+    }
+    for (name, value, about) in [
+        ("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
+        ("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
+    ] {
+        let class = json!({ "metadata": { "name": name }, "value": value, "description": about });
+        ensure(api, "scheduling.k8s.io", "priorityclasses", "", class).await?;
+    }
+    for (name, rules) in roles() {
+        ensure(api, RBAC, "clusterroles", "", labelled(name, json!({ "rules": rules }))).await?;
+    }
+    for (name, role, groups) in bindings() {
+        let subjects: Vec<Value> =
+            groups.iter().map(|group| json!({ "kind": "Group", "apiGroup": RBAC, "name": group })).collect();
+        let role = json!({ "apiGroup": RBAC, "kind": "ClusterRole", "name": role });
+        let binding = labelled(name, json!({ "roleRef": role, "subjects": subjects }));
+        ensure(api, RBAC, "clusterrolebindings", "", binding).await?;
+    }
+    kubernetes_service(api).await
+}
+
+/// L2.
+async fn kubernetes_service(api: &Arc<Api>) -> Result<(), StatusError> {
+    let labels = json!({ "component": "apiserver", "provider": "kubernetes" });
+    let address = api.config.service_range.address(1).to_string();
+    let port = api.address().port();
+    let service = json!({
+        "metadata": { "name": "kubernetes", "labels": labels },
+        "spec": {
+            "type": "ClusterIP", "clusterIP": address, "sessionAffinity": "None",
+            "ports": [{ "name": "https", "port": 443, "protocol": "TCP", "targetPort": port }],
+        },
+    });
+    ensure(api, "", "services", "default", service).await?;
+    let own = api.config.advertise.to_string();
+    let slice = json!({
+        "metadata": { "name": "kubernetes", "labels": { "kubernetes.io/service-name": "kubernetes" } },
+        "addressType": if api.config.advertise.is_ipv4() { "IPv4" } else { "IPv6" },
+        "endpoints": [{ "addresses": [own], "conditions": { "ready": true } }],
+        "ports": [{ "name": "https", "port": port, "protocol": "TCP" }],
+    });
+    replace(api, "discovery.k8s.io", "endpointslices", "default", slice).await?;
+    let endpoints = json!({
+        "metadata": { "name": "kubernetes" },
+        "subsets": [{
+            "addresses": [{ "ip": own }], "ports": [{ "name": "https", "port": port, "protocol": "TCP" }],
+        }],
+    });
+    replace(api, "", "endpoints", "default", endpoints).await
+}
+
+/// Creates an object unless there is one of its name.
+async fn ensure(api: &Arc<Api>, group: &str, plural: &str, namespace: &str, body: Value) -> Result<(), StatusError> {
+    let Some(kind) = api.registry.find(group, "v1", plural) else { return Ok(()) };
+    let Some(mut object) = Object::from_value(body) else { return Ok(()) };
+    if api.storage.find(&kind, namespace, object.name()).await?.is_some() {
+        return Ok(());
+    }
+    object.0.insert("apiVersion".to_owned(), json!(kind.api_version()));
+    object.0.insert("kind".to_owned(), json!(kind.kind));
+    let options = WriteOptions::default();
+    let write = Write { api, kind: &kind, namespace, name: "", endpoint: Endpoint::Main, options };
+    match pipeline::create(&write, object).await {
+        Err(error) if error.code != 409 => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Creates an object, or brings an old one up to date: the address changes from start to start.
+async fn replace(api: &Arc<Api>, group: &str, plural: &str, namespace: &str, body: Value) -> Result<(), StatusError> {
+    ensure(api, group, plural, namespace, body.clone()).await?;
+    let Some(kind) = api.registry.find(group, "v1", plural) else { return Ok(()) };
+    let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let options = WriteOptions::default();
+    let write = Write { api, kind: &kind, namespace, name: &name, endpoint: Endpoint::Main, options };
+    let edited = pipeline::edit(&write, |current| {
+        let mut next = current.clone();
+        for (member, value) in body.as_object().into_iter().flatten() {
+            if member != "metadata" {
+                next.0.insert(member.clone(), value.clone());
+            }
+        }
+        Ok(next)
+    });
+    edited.await.map(drop)
+}
+
+fn labelled(name: &str, mut object: Value) -> Value {
+    object["metadata"] = json!({
+        "name": name,
+        "labels": { "kubernetes.io/bootstrapping": "rbac-defaults" },
+        "annotations": { "rbac.authorization.kubernetes.io/autoupdate": "true" },
+    });
+    object
+}
+
+fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> Value {
+    json!({ "apiGroups": groups, "resources": resources, "verbs": verbs })
+}
+
+/// The roles everybody's first steps need (I25, I27); the rest of I25 is not here yet.
+fn roles() -> Vec<(&'static str, Value)> {
+    const READ: &[&str] = &["get", "list", "watch"];
+    const WRITE: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+    let workloads: &[&str] = &["deployments", "deployments/scale", "replicasets", "replicasets/scale", "statefulsets", "statefulsets/scale", "daemonsets"];
+    let core: &[&str] = &["configmaps", "endpoints", "persistentvolumeclaims", "pods", "pods/status", "services", "services/status", "serviceaccounts", "replicationcontrollers", "replicationcontrollers/scale"];
+    let seen: &[&str] = &["events", "limitranges", "resourcequotas", "namespaces", "pods/log", "bindings"];
+    let view = vec![
+        rule(&[""], core, READ),
+        rule(&[""], seen, READ),
+        rule(&["apps"], workloads, READ),
+        rule(&["batch"], &["jobs", "cronjobs"], READ),
+        rule(&["autoscaling"], &["horizontalpodautoscalers"], READ),
+        rule(&["policy"], &["poddisruptionbudgets"], READ),
+        rule(&["networking.k8s.io"], &["ingresses", "networkpolicies"], READ),
+        rule(&["discovery.k8s.io"], &["endpointslices"], READ),
+    ];
+    let mut edit = view.clone();
+    edit.extend([
+        rule(&[""], core, WRITE),
+        rule(&[""], &["secrets"], WRITE),
+        rule(&[""], &["pods/exec", "pods/attach", "pods/portforward", "pods/proxy", "services/proxy", "pods/eviction", "serviceaccounts/token"], &["create", "get"]),
+        rule(&[""], &["serviceaccounts"], &["impersonate"]),
+        rule(&["apps"], workloads, WRITE),
+        rule(&["batch"], &["jobs", "cronjobs"], WRITE),
+        rule(&["autoscaling"], &["horizontalpodautoscalers"], WRITE),
+        rule(&["policy"], &["poddisruptionbudgets"], WRITE),
+        rule(&["networking.k8s.io"], &["ingresses", "networkpolicies"], WRITE),
+        rule(&["coordination.k8s.io"], &["leases"], WRITE),
+    ]);
+    let mut admin = edit.clone();
+    admin.extend([
+        rule(&[RBAC], &["roles", "rolebindings"], WRITE),
+        rule(&["authorization.k8s.io"], &["localsubjectaccessreviews"], &["create"]),
+    ]);
+    let urls = |urls: &[&str]| json!({ "nonResourceURLs": urls, "verbs": ["get"] });
+    vec![
+        ("cluster-admin", json!([rule(&["*"], &["*"], &["*"]), { "nonResourceURLs": ["*"], "verbs": ["*"] }])),
+        ("admin", json!(admin)),
+        ("edit", json!(edit)),
+        ("view", json!(view)),
+        ("system:discovery", json!([urls(&["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz", "/version", "/version/"])])),
+        ("system:basic-user", json!([
+            rule(&["authorization.k8s.io"], &["selfsubjectaccessreviews", "selfsubjectrulesreviews"], &["create"]),
+            rule(&["authentication.k8s.io"], &["selfsubjectreviews"], &["create"]),
+        ])),
+        ("system:public-info-viewer", json!([urls(&["/healthz", "/livez", "/readyz", "/version", "/version/"])])),
+        ("system:monitoring", json!([urls(&["/healthz", "/healthz/*", "/livez", "/livez/*", "/metrics", "/readyz", "/readyz/*"])])),
+        ("system:service-account-issuer-discovery", json!([urls(&["/.well-known/openid-configuration", "/.well-known/openid-configuration/", "/openid/v1/jwks", "/openid/v1/jwks/"])])),
+    ]
+}
+
+/// I26.
+fn bindings() -> Vec<(&'static str, &'static str, &'static [&'static str])> {
+    vec![
+        ("cluster-admin", "cluster-admin", &["system:masters"]),
+        ("system:discovery", "system:discovery", &["system:authenticated"]),
+        ("system:basic-user", "system:basic-user", &["system:authenticated"]),
+        ("system:public-info-viewer", "system:public-info-viewer", &["system:authenticated", "system:unauthenticated"]),
+        ("system:monitoring", "system:monitoring", &["system:monitoring"]),
+        (
+            "system:service-account-issuer-discovery",
+            "system:service-account-issuer-discovery",
+            &["system:serviceaccounts"],
+        ),
+    ]
+}

@@ -1,0 +1,195 @@
+//! Health, version, discovery, OpenAPI and the index: everything that is about no object (section A).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::header::{CACHE_CONTROL, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH, LOCATION, VARY};
+use http::{Method, Request, Response};
+use outrigger_api::StatusError;
+use outrigger_schema::openapi;
+use serde_json::{Map, Value, json};
+
+use crate::auth::{Attributes, Identity, ISSUER, authorize};
+use crate::request::{Query, method_not_allowed};
+use crate::respond::{self, Body, Layout};
+use crate::server::{Api, VERSION};
+use crate::{discovery, negotiate};
+
+/// Answers a request about no object.
+pub(crate) async fn answer(
+    api: &Arc<Api>,
+    identity: &Identity,
+    request: Request<Body>,
+    query: &Query,
+) -> Result<Response<Body>, StatusError> {
+    let path = request.uri().path().to_owned();
+    let verb = request.method().as_str().to_ascii_lowercase();
+    if !is_public(&path) {
+        let wanted = Attributes { verb, path: Some(path.clone()), ..Attributes::default() };
+        authorize(api, identity, &wanted).await?;
+    }
+    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let mirrors_get = matches!(segments.first(), None | Some(&("livez" | "readyz" | "healthz" | "openapi")));
+    match *request.method() {
+        Method::GET => {}
+        Method::HEAD if mirrors_get => {}
+        _ => return Err(method_not_allowed()),
+    }
+    let headers = request.headers();
+    let table = api.registry.snapshot();
+    match segments.as_slice() {
+        [] => Ok(respond::value(200, Layout::Indented, &json!({ "paths": index(api) }))),
+        [endpoint @ ("livez" | "readyz" | "healthz"), rest @ ..] => Ok(health(api, endpoint, rest.first().copied(), query).await),
+        ["version"] => Ok(respond::value(200, Layout::Indented, &version())),
+        ["api"] => discovery::root(&table, true, &api.address().to_string(), headers, query),
+        ["apis"] => discovery::root(&table, false, &api.address().to_string(), headers, query),
+        ["api", version] => found(table.group("").and_then(|group| group.version(version)))
+            .and_then(|version| discovery::version("", version, headers, query)),
+        ["apis", group] => match table.group(group).filter(|group| !group.name.is_empty()) {
+            Some(group) => discovery::group(group, headers, query),
+            None => Ok(respond::page_not_found()),
+        },
+        ["apis", group, version] => found(table.group(group).and_then(|group| group.version(version)))
+            .and_then(|version| discovery::version(group, version, headers, query)),
+        ["openapi", "v3"] => Ok(openapi_index(api)),
+        ["openapi", "v3", "api", version] => Ok(openapi_document(api, &request, query, "", version)),
+        ["openapi", "v3", "apis", group, version] => Ok(openapi_document(api, &request, query, group, version)),
+        ["openapi", "v2"] => Ok(respond::response(406, "text/plain; charset=utf-8", respond::full(""))),
+        [".well-known", "openid-configuration"] => Ok(respond::value(200, Layout::Compact, &openid())),
+        ["openid", "v1", "jwks"] => {
+            let body = api.signer.jwks().to_string();
+            Ok(respond::response(200, "application/jwk-set+json", respond::full(body)))
+        }
+        _ => Ok(respond::page_not_found()),
+    }
+}
+
+/// A20, A42: readable by anybody.
+fn is_public(path: &str) -> bool {
+    matches!(path.trim_end_matches('/'), "/healthz" | "/livez" | "/readyz" | "/version")
+}
+
+fn found<T>(entry: Option<T>) -> Result<T, StatusError> {
+    entry.ok_or_else(|| {
+        let message = "the server could not find the requested resource";
+        let mut error = StatusError::new(404, outrigger_api::status::Reason::NotFound, message);
+        error.details = Some(outrigger_api::status::Details::default());
+        error
+    })
+}
+
+/// A43.
+fn index(api: &Api) -> Vec<String> {
+    let table = api.registry.snapshot();
+    let mut paths = vec!["/.well-known/openid-configuration".to_owned(), "/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
+    for group in table.groups().iter().filter(|group| !group.name.is_empty()) {
+        paths.push(format!("/apis/{}", group.name));
+        paths.extend(group.versions.iter().map(|version| format!("/apis/{}/{}", group.name, version.name)));
+    }
+    paths.extend(["/healthz", "/livez", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"].map(str::to_owned));
+    paths
+}
+
+/// A19. `gitVersion` carries our own version as build metadata, which semver ignores.
+fn version() -> Value {
+    let commit = "0".repeat(40);
+    json!({
+        "major": "1", "minor": "36", "gitVersion": VERSION, "gitCommit": commit, "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z", "goVersion": "none", "compiler": "rustc",
+        "platform": format!("linux/{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }),
+    })
+}
+
+fn openid() -> Value {
+    json!({
+        "issuer": ISSUER, "jwks_uri": format!("{ISSUER}/openid/v1/jwks"),
+        "response_types_supported": ["id_token"], "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+    })
+}
+
+/// A37-A41.
+async fn health(api: &Api, endpoint: &str, only: Option<&str>, query: &Query) -> Response<Body> {
+    let mut checks = vec![("ping", true), ("log", true), ("etcd", api.storage.revision().await.is_ok())];
+    if endpoint == "readyz" {
+        checks.push(("poststarthook/bootstrap", api.ready.load(Ordering::Acquire)));
+        checks.push(("shutdown", !api.shutdown.is_cancelled()));
+    }
+    if let Some(only) = only {
+        checks.retain(|(name, _)| name.split('/').next() == Some(only));
+        if checks.is_empty() {
+            return respond::page_not_found();
+        }
+    }
+    let excluded: Vec<&str> = query.all("exclude").collect();
+    let failed = checks.iter().any(|(name, good)| !good && !excluded.contains(name));
+    if !failed && !query.flag("verbose") {
+        return respond::text(200, "ok");
+    }
+    let mut text = String::new();
+    for (name, good) in &checks {
+        text.push_str(&match (excluded.contains(name), good) {
+            (true, _) => format!("[+]{name} excluded: ok\n"),
+            (false, true) => format!("[+]{name} ok\n"),
+            (false, false) => format!("[-]{name} failed: reason withheld\n"),
+        });
+    }
+    for name in excluded.iter().filter(|name| !checks.iter().any(|(check, _)| check == *name)) {
+        text.push_str(&format!("warn: some health checks cannot be excluded: no matches for \"{name}\"\n"));
+    }
+    let verdict = if failed { "failed" } else { "passed" };
+    text.push_str(&format!("{endpoint} check {verdict}\n"));
+    respond::text(if failed { 500 } else { 200 }, text)
+}
+
+/// A25.
+fn openapi_index(api: &Api) -> Response<Body> {
+    let table = api.registry.snapshot();
+    let mut paths = Map::new();
+    for group in table.groups() {
+        for version in &group.versions {
+            let key = openapi::key(&group.name, &version.name);
+            let url = format!("/openapi/v3/{key}?hash={}", openapi::hash(&group.name, version));
+            paths.insert(key, json!({ "serverRelativeURL": url }));
+        }
+    }
+    respond::text(200, json!({ "paths": paths }).to_string())
+}
+
+/// A26, A27.
+fn openapi_document(api: &Api, request: &Request<Body>, query: &Query, group: &str, version: &str) -> Response<Body> {
+    let empty = |code: u16| respond::response(code, "text/plain; charset=utf-8", respond::full(""));
+    let table = api.registry.snapshot();
+    let Some(version) = table.group(group).and_then(|group| group.version(version)) else { return empty(404) };
+    if negotiate::negotiate(request.headers(), query, negotiate::Endpoint::PlainOnly).is_err() {
+        return empty(406);
+    }
+    let hash = openapi::hash(group, version);
+    let asked = query.get("hash");
+    let tag = HeaderValue::from_str(&format!("\"{hash}\"")).expect("hexadecimal digits");
+    if !asked.is_empty() && asked != hash {
+        let mut response = empty(301);
+        let url = format!("/openapi/v3/{}?hash={hash}", openapi::key(group, &version.name));
+        if let Ok(url) = HeaderValue::from_str(&url) {
+            response.headers_mut().insert(LOCATION, url);
+        }
+        return response;
+    }
+    if request.headers().get(IF_NONE_MATCH) == Some(&tag) {
+        return empty(304);
+    }
+    let document = openapi::document(group, version, VERSION).to_string();
+    let mut response = respond::response(200, "application/json", respond::full(document));
+    let headers = response.headers_mut();
+    headers.insert(ETAG, tag);
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    if asked == hash {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+        let year = api.now().checked_add(jiff::SignedDuration::from_hours(365 * 24)).unwrap_or(api.now());
+        let expires = year.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        if let Ok(expires) = HeaderValue::from_str(&expires) {
+            headers.insert(EXPIRES, expires);
+        }
+    }
+    response
+}

@@ -1,0 +1,111 @@
+//! DELETE of one object and of collections (D17-D27).
+
+use outrigger_admission::{DeleteContext, DeleteDecision, DeleteOptions, admit_delete};
+use outrigger_api::{KindInfo, StatusError};
+
+use super::{RACES, contended};
+use crate::server::Api;
+use crate::storage::{ListRequest, Page, Stored, encode};
+
+/// What a delete led to.
+#[derive(Debug)]
+pub(crate) struct Deleted {
+    /// The object as it was last seen.
+    pub(crate) last: Stored,
+    /// Whether it is gone.
+    pub(crate) gone: bool,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Deletes one object as its kind and the options say.
+///
+/// # Errors
+/// 404; 409 if a precondition does not hold; 403 for what must stay.
+pub(crate) async fn delete(
+    api: &Api,
+    kind: &KindInfo,
+    namespace: &str,
+    name: &str,
+    options: &DeleteOptions,
+) -> Result<Deleted, StatusError> {
+    let mut old = api.storage.get(kind, namespace, name).await?;
+    for _ in 0..RACES {
+        let object = old.object()?;
+        let context = DeleteContext { now: api.now(), options };
+        let (decision, warnings) = admit_delete(kind, &object, &context)?;
+        let outcome = if options.dry_run {
+            Ok(dry_run(&old, decision)?)
+        } else {
+            carry_out(api, kind, &old, decision).await?
+        };
+        match outcome {
+            Ok((last, gone)) => return Ok(Deleted { last, gone, warnings }),
+            Err(Some(newest)) => old = newest,
+            Err(None) => return Err(StatusError::not_found(&kind.plural, &kind.group, name)),
+        }
+    }
+    Err(contended(kind, name))
+}
+
+/// The last state and whether the object is gone, or what was there instead of the expected state.
+type Outcome = Result<(Stored, bool), Option<Stored>>;
+
+async fn carry_out(
+    api: &Api,
+    kind: &KindInfo,
+    old: &Stored,
+    decision: DeleteDecision,
+) -> Result<Outcome, StatusError> {
+    match decision {
+        DeleteDecision::Unchanged => Ok(Ok((old.clone(), false))),
+        DeleteDecision::MarkDeleting(marked) => {
+            Ok(api.storage.update(kind, old, &marked).await?.map(|stored| (stored, false)))
+        }
+        DeleteDecision::RemoveNow => Ok(remove(api, kind, old).await?),
+        DeleteDecision::MarkThenRemove(marked) => match api.storage.update(kind, old, &marked).await? {
+            Ok(stored) => remove(api, kind, &stored).await,
+            Err(newest) => Ok(Err(newest)),
+        },
+    }
+}
+
+async fn remove(api: &Api, kind: &KindInfo, old: &Stored) -> Result<Outcome, StatusError> {
+    Ok(api.storage.delete(kind, old).await?.map(|revision| (old.at_revision(revision), true)))
+}
+
+fn dry_run(old: &Stored, decision: DeleteDecision) -> Result<(Stored, bool), StatusError> {
+    Ok(match decision {
+        DeleteDecision::Unchanged => (old.clone(), false),
+        DeleteDecision::RemoveNow => (old.clone(), true),
+        DeleteDecision::MarkDeleting(marked) => {
+            (Stored::from_parts(old.key.clone(), encode(&marked), old.revision)?, false)
+        }
+        DeleteDecision::MarkThenRemove(marked) => {
+            (Stored::from_parts(old.key.clone(), encode(&marked), old.revision)?, true)
+        }
+    })
+}
+
+/// Deletes what a list finds, one by one (D27). The answer is the list.
+///
+/// # Errors
+/// The first failure other than an object that is gone already.
+pub(crate) async fn delete_collection(
+    api: &Api,
+    kind: &KindInfo,
+    request: &ListRequest,
+    options: &DeleteOptions,
+) -> Result<(Page, Vec<String>), StatusError> {
+    let page = api.storage.list(kind, request).await?;
+    let mut warnings = Vec::new();
+    for item in &page.items {
+        let object = item.object()?;
+        match delete(api, kind, object.namespace(), object.name(), options).await {
+            Ok(deleted) => warnings.extend(deleted.warnings),
+            Err(error) if error.code == 404 => {}
+            Err(error) => return Err(error),
+        }
+    }
+    warnings.dedup();
+    Ok((page, warnings))
+}

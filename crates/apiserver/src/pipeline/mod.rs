@@ -1,0 +1,99 @@
+//! Writes: decode → admit → store, with the retries a race makes necessary (section D, C3, C12).
+//!
+//! What a write means is decided by the pure hooks of `outrigger-admission`; here is only the order of things, the
+//! objects those hooks look at, and the compare-and-set loop around them.
+
+mod create;
+mod delete;
+mod lookup;
+pub(crate) mod services;
+mod update;
+
+use outrigger_admission::Endpoint;
+use outrigger_api::{KindInfo, StatusError};
+use rand::RngExt;
+
+use crate::codec::{FieldValidation, invalid};
+use crate::request::Query;
+use crate::server::Api;
+use crate::storage::Stored;
+
+pub(crate) use create::create;
+pub(crate) use delete::{Deleted, delete, delete_collection};
+pub(crate) use update::{edit, patch, put};
+
+/// How often a write is tried again when something else was written meanwhile (D7).
+pub(crate) const RACES: usize = 16;
+/// How many names are tried for a `generateName` (C3).
+pub(super) const NAMES: usize = 8;
+
+/// Where a write goes and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Write<'a> {
+    pub(crate) api: &'a Api,
+    pub(crate) kind: &'a KindInfo,
+    pub(crate) namespace: &'a str,
+    /// Empty for a create.
+    pub(crate) name: &'a str,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) options: WriteOptions,
+}
+
+/// The query parameters of a write (D9, D11).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WriteOptions {
+    pub(crate) dry_run: bool,
+    pub(crate) validation: FieldValidation,
+}
+
+impl WriteOptions {
+    /// `kind` is how messages name the options: `CreateOptions`.
+    ///
+    /// # Errors
+    /// 422 for unknown words (D9-D11).
+    pub(crate) fn parse(query: &Query, kind: &str) -> Result<Self, StatusError> {
+        let dry_run: Vec<&str> = query.all("dryRun").filter(|word| !word.is_empty()).collect();
+        if dry_run.iter().any(|word| *word != "All") {
+            let list = dry_run.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(",");
+            let finding = format!("Unsupported value: [{list}]: supported values: \"All\"");
+            return Err(invalid(kind, "meta.k8s.io", "", "dryRun", "FieldValueNotSupported", &finding));
+        }
+        let manager = query.get("fieldManager");
+        if manager.len() > 128 {
+            let finding = "Too long: may not be more than 128 bytes";
+            return Err(invalid(kind, "meta.k8s.io", "", "fieldManager", "FieldValueTooLong", finding));
+        }
+        if let Some((at, bad)) = manager.char_indices().find(|(_, c)| c.is_control()) {
+            let finding = format!(
+                "Invalid value: \"{}\": invalid character U+{:04X} (at position {at})",
+                manager.escape_default(),
+                u32::from(bad)
+            );
+            return Err(invalid(kind, "meta.k8s.io", "", "fieldManager", "FieldValueInvalid", &finding));
+        }
+        let validation = FieldValidation::parse(query.get("fieldValidation"), kind)?;
+        Ok(Self { dry_run: !dry_run.is_empty(), validation })
+    }
+}
+
+/// What a write led to.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) stored: Stored,
+    /// Whether the object is new (B22).
+    pub(crate) created: bool,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Five random characters for a generated name (C3).
+pub(super) fn suffix() -> String {
+    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    let mut random = rand::rng();
+    (0..5).map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())])).collect()
+}
+
+/// A write lost every race.
+pub(super) fn contended(kind: &KindInfo, name: &str) -> StatusError {
+    let cause = "the object has been modified; please apply your changes to the latest version and try again";
+    StatusError::conflict(&kind.plural, &kind.group, name, cause)
+}
