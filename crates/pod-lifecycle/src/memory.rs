@@ -21,6 +21,8 @@ pub struct PodMemory {
     pub start_time: Option<WallTime>,
     /// Initialized was True once; it stays so (R9.17).
     pub initialized: bool,
+    /// The last app container is to be stopped and not restarted, which is the end of the Pod (R5.3).
+    pub finishing: bool,
     /// All containers are being restarted in place (R5.18).
     pub restarting_all: bool,
     /// The sandbox being replaced: everything in it is to be stopped first (R2.10).
@@ -109,8 +111,10 @@ pub struct ContainerMemory {
     pub removed_exit: Option<RemovedExit>,
     /// The crash back-off (R5.10).
     pub crash: CrashBackOff,
-    /// The stop of its newest instance, if one was begun.
+    /// The stop of its newest instance, if one was begun. Kept after the instance ended, until the next one.
     pub stop: Option<StopRecord>,
+    /// The instance whose postStart hook failed, and what to say of it (R7.5).
+    pub post_start_failed: Option<(String, String)>,
     /// The last reported failed attempt, so that each is told once.
     pub reported_failure: Option<WallTime>,
     /// The last exit for which `BackOff` was told (R5.13).
@@ -153,6 +157,8 @@ pub struct CrashBackOff {
     pub advanced_at: Option<WallTime>,
     /// Image and resources it is for; another key begins anew (R5.12).
     pub key: String,
+    /// The instance whose exit has been waited out: the start that follows it needs no second grant.
+    pub granted: Option<String>,
 }
 
 /// The pull back-off of one image (R5.25).
@@ -183,6 +189,9 @@ pub struct StopRecord {
     pub term: Option<TermSent>,
     /// When KILL was last sent.
     pub kill: Option<MonoTime>,
+    /// A probe or a changed definition caused it, so the exit does not count for the crash back-off (R5.15).
+    #[serde(default)]
+    pub exempt: bool,
 }
 
 /// When TERM was sent.

@@ -1,0 +1,203 @@
+//! The decision itself: one function, and the worker's three phases (R2.1-R2.4).
+
+use std::time::Duration;
+
+use crate::decision::{Action, Decision, WaitingFor};
+use crate::input::{Desired, Input, VolumesState};
+use crate::memory::{Cause, Termination, Worker};
+use crate::reason::EventReason;
+use crate::sandbox::Sandbox;
+use crate::turn::Turn;
+
+/// Looks at everything known about one Pod and says what to do, what to publish and when to look again.
+///
+/// Calling it again with the same input gives the same answer; calling it with the memory of its last answer and
+/// unchanged facts asks again for what has not shown up in the facts yet.
+pub fn decide(input: &Input<'_>) -> Decision {
+    let mut turn = Turn::new(input);
+    turn.observe();
+    turn.note_causes();
+    if turn.memory.worker == Worker::Syncing && turn.sync() {
+        turn.terminate(Cause::Finished, None);
+    }
+    if let Worker::Terminating(termination) = turn.memory.worker.clone() {
+        turn.stop_pod(&termination);
+    }
+    turn.drive_stops();
+    if let Worker::Terminated(_) = turn.memory.worker {
+        turn.clean_up();
+    }
+    let status = turn.status();
+    turn.memory.status = Some(Box::new(status.clone()));
+    let probes = turn.probe_targets();
+    Decision {
+        actions: turn.actions,
+        status,
+        waiting: turn.waiting,
+        events: turn.events,
+        probes,
+        wake_at: turn.wake_at,
+        memory: turn.memory,
+    }
+}
+
+impl Turn<'_> {
+    /// R2.2: what ends the Pod from outside.
+    fn note_causes(&mut self) {
+        let metadata = &self.pod().metadata;
+        let asked = metadata.deletion_grace_period_seconds.map(|grace| u64::try_from(grace).unwrap_or(1));
+        match self.input.desired.clone() {
+            Desired::Run => {}
+            Desired::Gone => self.terminate(Cause::Deleted, asked),
+            Desired::Evict { message, grace_seconds, disruption } => {
+                if !self.is_ending() {
+                    self.warn(EventReason::Evicted, "", message.clone());
+                }
+                self.terminate(Cause::Evicted { message, disruption }, grace_seconds);
+            }
+            Desired::Shutdown { grace_seconds } => self.terminate(Cause::Shutdown, Some(grace_seconds)),
+            Desired::Preempt { message } => {
+                if !self.is_ending() {
+                    self.warn(EventReason::Preempting, "", message.clone());
+                }
+                self.terminate(Cause::Preempted { message }, None);
+            }
+            Desired::Reject { reason, message } => {
+                if !self.is_ending() {
+                    let text = format!("Pod was rejected: {message}");
+                    self.warn(EventReason::Rejected, "", text);
+                    if let Some(event) = self.events.last_mut() {
+                        event.rejection = Some(reason.clone());
+                    }
+                }
+                self.terminate(Cause::Rejected { reason, message }, None);
+            }
+        }
+        if metadata.deletion_timestamp.is_some() {
+            self.terminate(Cause::Deleted, asked);
+        }
+        let phase = self.pod().status.as_ref().and_then(|status| status.phase.as_deref());
+        if matches!(phase, Some("Failed" | "Succeeded")) {
+            self.terminate(Cause::Finished, None);
+        }
+        self.check_deadline();
+    }
+
+    fn is_ending(&self) -> bool {
+        self.memory.worker != Worker::Syncing
+    }
+
+    /// R8.26.
+    fn check_deadline(&mut self) {
+        let spec = self.pod().spec.as_ref();
+        let Some(limit) = spec.and_then(|spec| spec.active_deadline_seconds) else { return };
+        let Some(start) = self.memory.start_time else { return };
+        if self.is_ending() {
+            return;
+        }
+        let now = self.input.now;
+        let passed = now.wall.duration_since(start).as_secs();
+        if passed >= limit {
+            let text = "Pod was active on the node longer than the specified deadline";
+            self.normal(EventReason::DeadlineExceeded, "", text);
+            self.terminate(Cause::DeadlineExceeded, None);
+        } else {
+            self.wake(now.mono + Duration::from_secs((limit - passed).unsigned_abs()));
+        }
+    }
+
+    /// Begins to terminate, or shortens the grace of a termination under way (R8.6).
+    fn terminate(&mut self, cause: Cause, grace_seconds: Option<u64>) {
+        let own = self.spec_grace().unwrap_or(1);
+        let now = self.input.now.mono;
+        match &mut self.memory.worker {
+            Worker::Syncing => {
+                let grace_seconds =
+                    grace_seconds.unwrap_or(own).min(grace_seconds.unwrap_or(u64::MAX)).max(1);
+                self.memory.worker = Worker::Terminating(Termination { since: now, cause, grace_seconds });
+            }
+            Worker::Terminating(termination) | Worker::Terminated(termination) => {
+                if let Some(shorter) = grace_seconds {
+                    termination.grace_seconds = termination.grace_seconds.min(shorter.max(1));
+                }
+            }
+        }
+    }
+
+    /// R2.3, R2.4. Says whether the Pod has come to its end by itself.
+    fn sync(&mut self) -> bool {
+        if self.memory.finishing {
+            return true;
+        }
+        match self.input.volumes {
+            VolumesState::Mounted => {}
+            VolumesState::Unmounted => {
+                self.actions.push(Action::MountVolumes);
+                self.wait_for_volumes(None);
+                return false;
+            }
+            VolumesState::Mounting { problem } => {
+                self.wait_for_volumes(problem.clone());
+                return false;
+            }
+            VolumesState::Unmounting => {
+                self.wait_for_volumes(None);
+                return false;
+            }
+        }
+        match self.sandbox() {
+            Sandbox::Ready(sandbox) => self.run_containers(&sandbox) || self.memory.finishing,
+            Sandbox::NotYet => false,
+            Sandbox::Over => true,
+        }
+    }
+
+    fn wait_for_volumes(&mut self, problem: Option<String>) {
+        for entry in self.entries.clone().iter().filter(|entry| !entry.is_alive()) {
+            self.wait(entry.name(), WaitingFor::Volumes { problem: problem.clone() });
+        }
+    }
+
+    /// Section 8C and 8D, until nothing runs and no sandbox stands.
+    fn stop_pod(&mut self, termination: &Termination) {
+        let mut left = self.stop_everything(termination.grace_seconds);
+        match self.input.sandbox_operation {
+            Some(_) => left = true,
+            None if !left => {
+                for sandbox in self.input.sandboxes.iter().filter(|sandbox| sandbox.ready) {
+                    left = true;
+                    self.actions.push(Action::StopSandbox { sandbox: sandbox.id.clone() });
+                }
+            }
+            None => {}
+        }
+        if !left {
+            self.memory.worker = Worker::Terminated(termination.clone());
+        }
+    }
+
+    /// R8.20 steps 4 to 6.
+    fn clean_up(&mut self) {
+        match self.input.volumes {
+            VolumesState::Unmounted => {}
+            VolumesState::Mounted | VolumesState::Mounting { .. } => {
+                self.actions.push(Action::UnmountVolumes);
+                return;
+            }
+            VolumesState::Unmounting => return,
+        }
+        if *self.input.desired == Desired::Gone {
+            let busy = self.input.sandbox_operation.is_some();
+            let left: Vec<String> =
+                self.input.sandboxes.iter().map(|sandbox| sandbox.id.clone()).filter(|_| !busy).collect();
+            if left.is_empty() && !busy {
+                self.actions.push(Action::Forget);
+            }
+            for sandbox in left {
+                self.actions.push(Action::RemoveSandbox { sandbox });
+            }
+        } else if self.pod().metadata.deletion_timestamp.is_some() {
+            self.actions.push(Action::ConfirmDeletion);
+        }
+    }
+}

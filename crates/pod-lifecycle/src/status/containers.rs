@@ -1,0 +1,280 @@
+//! One status per container of the spec (section 9C).
+
+use k8s_openapi::api::core::v1::{
+    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+    ResourceRequirements, VolumeMountStatus,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::whole_seconds;
+use crate::decision::WaitingFor;
+use crate::input::{Exit, Instance, InstanceState};
+use crate::memory::{RemovedExit, RemovedWhy};
+use crate::reason::FailureReason;
+use crate::spec::Role;
+use crate::turn::{Entry, Turn};
+
+/// What container ids begin with (R9.24).
+const RUNTIME: &str = "outrigger://";
+
+impl Turn<'_> {
+    pub(super) fn init_statuses(&self, final_state: bool) -> Option<Vec<ContainerStatus>> {
+        let all: Vec<_> =
+            self.inits().iter().map(|entry| self.container_status(entry, final_state)).collect();
+        (!all.is_empty()).then_some(all)
+    }
+
+    /// R9.22.
+    pub(super) fn app_statuses(&self, final_state: bool) -> Option<Vec<ContainerStatus>> {
+        let mut all: Vec<_> =
+            self.apps().iter().map(|entry| self.container_status(entry, final_state)).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Some(all)
+    }
+
+    pub(super) fn ephemeral_statuses(&self) -> Option<Vec<ContainerStatus>> {
+        let of_role = self.of_role(|role| role == Role::Ephemeral);
+        let mut all: Vec<_> = of_role.iter().map(|entry| self.container_status(entry, false)).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        (!all.is_empty()).then_some(all)
+    }
+
+    /// R7.3: a process whose postStart hook has not ended is not shown running.
+    pub(super) fn shows_running(&self, entry: &Entry<'_>) -> bool {
+        let Some(instance) = entry.running() else { return false };
+        !entry.definition.has_post_start()
+            || self.memory_of(entry.name()).post_start_done.as_deref() == Some(&instance.id)
+    }
+
+    fn container_status(&self, entry: &Entry<'_>, final_state: bool) -> ContainerStatus {
+        let memory = self.memory_of(entry.name());
+        let newest = entry.newest();
+        let started = self.shows_running(entry)
+            && (entry.role == Role::Init || memory.started.as_deref() == newest.map(|it| it.id.as_str()));
+        let ready = match entry.role {
+            Role::Init => entry.exited().is_some_and(|(_, exit)| exit.code == 0),
+            Role::Ephemeral => false,
+            Role::App | Role::Sidecar => {
+                started && memory.ready.as_deref() == newest.map(|instance| instance.id.as_str())
+            }
+        };
+        let restart_count = match newest {
+            Some(instance) => instance.attempt,
+            None => memory.next_attempt,
+        };
+        let mut status = ContainerStatus {
+            name: entry.name().to_owned(),
+            image: newest.map_or(entry.definition.image(), |instance| &instance.image).to_owned(),
+            image_id: newest.map(|instance| instance.image_id.clone()).unwrap_or_default(),
+            container_id: newest.map(|instance| format!("{RUNTIME}{}", instance.id)),
+            restart_count: i32::try_from(restart_count).unwrap_or(i32::MAX),
+            ready,
+            started: (entry.role != Role::Ephemeral).then_some(started),
+            user: newest.and_then(|instance| instance.user.clone()),
+            resources: Some(resources(entry)),
+            allocated_resources: entry
+                .full()
+                .and_then(|container| container.resources.as_ref()?.requests.clone())
+                .filter(|requests| !requests.is_empty()),
+            volume_mounts: volume_mounts(entry),
+            ..ContainerStatus::default()
+        };
+        if status.image.is_empty() {
+            status.image = entry.definition.image().to_owned();
+        }
+        self.states(entry, final_state, &mut status);
+        status
+    }
+
+    /// R9.23, R9.26, R9.28, R8.22.
+    fn states(&self, entry: &Entry<'_>, final_state: bool, status: &mut ContainerStatus) {
+        let previous =
+            entry.facts.instances.iter().rev().nth(1).and_then(|instance| terminated(entry, instance));
+        match entry.newest() {
+            Some(instance) if self.shows_running(entry) => {
+                if let InstanceState::Running { started_at } = instance.state {
+                    status.state = Some(running(started_at));
+                }
+                status.last_state = Some(previous.unwrap_or_default());
+            }
+            Some(instance) if entry.exited().is_some() => {
+                let ended = terminated(entry, instance).unwrap_or_default();
+                match self.waiting_state(entry).filter(|_| !final_state && self.comes_back(entry)) {
+                    Some(waiting) => {
+                        status.state = Some(waiting);
+                        status.last_state = Some(ended);
+                    }
+                    None => {
+                        status.state = Some(ended);
+                        status.last_state = Some(previous.unwrap_or_default());
+                    }
+                }
+            }
+            _ => {
+                let removed = self.memory_of(entry.name()).removed_exit;
+                let last = previous.or_else(|| removed.as_ref().map(removed_state)).unwrap_or_default();
+                let lost =
+                    final_state && self.memory.initialized && entry.role == Role::App && !self.never_ran();
+                status.state = Some(if lost {
+                    lost_state(entry)
+                } else {
+                    self.waiting_state(entry).unwrap_or_else(|| self.default_waiting())
+                });
+                status.last_state = Some(last);
+            }
+        }
+    }
+
+    fn never_ran(&self) -> bool {
+        self.entries.iter().all(|entry| entry.newest().is_none())
+    }
+
+    fn comes_back(&self, entry: &Entry<'_>) -> bool {
+        entry.exited().is_some_and(|(_, exit)| self.restarts(entry, exit.code))
+    }
+
+    /// R9.26: why a container that must be started is not, if there is more to say than that it is being started.
+    fn waiting_state(&self, entry: &Entry<'_>) -> Option<ContainerState> {
+        let why = self.waiting.iter().find(|(name, _)| name == entry.name()).map(|(_, why)| why);
+        if let Some((_, message)) = self.memory_of(entry.name()).post_start_failed {
+            return Some(waiting(FailureReason::PostStartHookError.as_str(), Some(message)));
+        }
+        match why {
+            Some(WaitingFor::CrashBackOff { delay_seconds, .. }) => {
+                // R4.26: a sidecar that left with 0 is shown as it ended.
+                if entry.role == Role::Sidecar && entry.exited().is_some_and(|(_, exit)| exit.code == 0) {
+                    return None;
+                }
+                let message = self.crash_message(entry.name(), *delay_seconds);
+                Some(waiting("CrashLoopBackOff", Some(message)))
+            }
+            Some(WaitingFor::Retry { reason, .. }) => {
+                let failure = entry.facts.failure.as_ref()?;
+                if reason.is_pull() && self.told_pull_back_off(entry) {
+                    let image = entry.definition.image();
+                    let text = format!("Back-off pulling image \"{image}\": {reason}: {}", failure.message);
+                    return Some(waiting("ImagePullBackOff", Some(text)));
+                }
+                Some(waiting(reason.as_str(), Some(failure.message.clone())))
+            }
+            Some(WaitingFor::RestartAllContainers) if self.memory.restarting_all => {
+                let text = "The container is removed because RestartAllContainers in place";
+                entry.newest().is_none().then(|| waiting("RestartingAllContainers", Some(text.to_owned())))
+            }
+            _ => match &entry.facts.failure {
+                Some(failure) if entry.facts.operation.is_some() => {
+                    Some(waiting(failure.reason.as_str(), Some(failure.message.clone())))
+                }
+                _ => None,
+            },
+        }
+    }
+
+    /// The first status after a failed pull says so; later ones say that the next is delayed (R5.25).
+    fn told_pull_back_off(&self, entry: &Entry<'_>) -> bool {
+        let failed = entry.facts.failure.as_ref().map(|failure| failure.at_wall);
+        let before = self.input.memory.containers.get(entry.name());
+        before.and_then(|memory| memory.reported_pull_back_off) == failed && failed.is_some()
+    }
+
+    /// R9.26, R3.14.
+    fn default_waiting(&self) -> ContainerState {
+        let reason = if self.inits().is_empty() { "ContainerCreating" } else { "PodInitializing" };
+        waiting(reason, None)
+    }
+}
+
+fn waiting(reason: &str, message: Option<String>) -> ContainerState {
+    let waiting = ContainerStateWaiting { reason: Some(reason.to_owned()), message };
+    ContainerState { waiting: Some(waiting), ..ContainerState::default() }
+}
+
+fn running(started_at: outrigger_api::WallTime) -> ContainerState {
+    let running = ContainerStateRunning { started_at: Some(Time(whole_seconds(started_at))) };
+    ContainerState { running: Some(running), ..ContainerState::default() }
+}
+
+/// R9.25, R9.30.
+fn terminated(entry: &Entry<'_>, instance: &Instance) -> Option<ContainerState> {
+    let InstanceState::Exited(exit) = &instance.state else { return None };
+    let _ = entry;
+    Some(ended(exit, reason_of(exit), &instance.id))
+}
+
+fn reason_of(exit: &Exit) -> &'static str {
+    if exit.start_error.is_some() {
+        "StartError"
+    } else if exit.oom_killed {
+        "OOMKilled"
+    } else if exit.code == 0 {
+        "Completed"
+    } else {
+        "Error"
+    }
+}
+
+fn ended(exit: &Exit, reason: &str, instance: &str) -> ContainerState {
+    let message = match (&exit.start_error, exit.message.as_str()) {
+        (Some(error), "") => Some(error.clone()),
+        (Some(error), message) => Some(format!("{error}: {message}")),
+        (None, "") => None,
+        (None, message) => Some(message.to_owned()),
+    };
+    let epoch = outrigger_api::WallTime::UNIX_EPOCH;
+    let terminated = ContainerStateTerminated {
+        exit_code: exit.code,
+        signal: None,
+        reason: Some(reason.to_owned()),
+        message,
+        started_at: Some(Time(whole_seconds(exit.started_at.unwrap_or(epoch)))),
+        finished_at: Some(Time(whole_seconds(exit.finished_at))),
+        container_id: Some(format!("{RUNTIME}{instance}")),
+    };
+    ContainerState { terminated: Some(terminated), ..ContainerState::default() }
+}
+
+/// R5.20, R9.28.
+fn removed_state(removed: &RemovedExit) -> ContainerState {
+    match removed.why {
+        RemovedWhy::Pruned => ended(&removed.exit, reason_of(&removed.exit), &removed.instance),
+        RemovedWhy::RestartAllContainers => synthetic(
+            "RestartingAllContainers",
+            "The container is removed because RestartAllContainers in place",
+        ),
+        RemovedWhy::Vanished => synthetic(
+            "ContainerStatusUnknown",
+            "The container could not be located when the pod was deleted.  The container used to be Running",
+        ),
+    }
+}
+
+/// R8.22.
+fn lost_state(_entry: &Entry<'_>) -> ContainerState {
+    synthetic("ContainerStatusUnknown", "The container could not be located when the pod was terminated")
+}
+
+fn synthetic(reason: &str, message: &str) -> ContainerState {
+    let terminated = ContainerStateTerminated {
+        exit_code: 137,
+        reason: Some(reason.to_owned()),
+        message: Some(message.to_owned()),
+        ..ContainerStateTerminated::default()
+    };
+    ContainerState { terminated: Some(terminated), ..ContainerState::default() }
+}
+
+fn resources(entry: &Entry<'_>) -> ResourceRequirements {
+    entry.full().and_then(|container| container.resources.clone()).unwrap_or_default()
+}
+
+fn volume_mounts(entry: &Entry<'_>) -> Option<Vec<VolumeMountStatus>> {
+    let mounts = entry.full()?.volume_mounts.as_ref()?;
+    let mounts = mounts.iter().map(|mount| VolumeMountStatus {
+        name: mount.name.clone(),
+        mount_path: mount.mount_path.clone(),
+        read_only: mount.read_only,
+        recursive_read_only: mount.recursive_read_only.clone(),
+        ..VolumeMountStatus::default()
+    });
+    Some(mounts.collect())
+}

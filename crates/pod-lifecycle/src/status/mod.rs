@@ -1,0 +1,142 @@
+//! The status to publish (section 9).
+
+mod conditions;
+mod containers;
+mod phase;
+
+use k8s_openapi::api::core::v1::{HostIP, PodIP, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::memory::{Cause, Worker};
+use crate::turn::Turn;
+
+pub(crate) use phase::Phase;
+
+impl Turn<'_> {
+    /// The Pod's whole status as this turn sees it.
+    pub(crate) fn status(&mut self) -> PodStatus {
+        let old = self.pod().status.clone().unwrap_or_default();
+        let final_state = matches!(self.memory.worker, Worker::Terminated(_));
+        let mut status = PodStatus {
+            qos_class: old.qos_class.clone(),
+            nominated_node_name: old.nominated_node_name.clone(),
+            resource_claim_statuses: old.resource_claim_statuses.clone(),
+            observed_generation: self.pod().metadata.generation,
+            start_time: self.memory.start_time.map(|at| Time(whole_seconds(at))),
+            ..PodStatus::default()
+        };
+        status.init_container_statuses = self.init_statuses(final_state);
+        status.container_statuses = self.app_statuses(final_state);
+        status.ephemeral_container_statuses = self.ephemeral_statuses();
+        let computed = self.phase(final_state);
+        let shown = self.shown_phase(computed, final_state, old.phase.as_deref());
+        status.phase = Some(shown.as_str().to_owned());
+        self.explain(&mut status, &old, shown);
+        self.addresses(&mut status, &old);
+        status.conditions = Some(self.conditions(&status, &old, computed));
+        status
+    }
+
+    /// R8.23, R9.10: a terminal phase is shown only when nothing runs, and then stays.
+    fn shown_phase(&self, computed: Phase, final_state: bool, old: Option<&str>) -> Phase {
+        match old {
+            Some("Succeeded") => return Phase::Succeeded,
+            Some("Failed") => return Phase::Failed,
+            _ => {}
+        }
+        if final_state {
+            return self.final_phase(computed);
+        }
+        if computed.is_terminal() {
+            return match old {
+                Some("Running") => Phase::Running,
+                _ if self.apps().iter().any(|entry| entry.newest().is_some()) => Phase::Running,
+                _ => Phase::Pending,
+            };
+        }
+        computed
+    }
+
+    /// R8.21, R8.26, R8.27, R1.52: how a Pod that was stopped ends.
+    fn final_phase(&self, computed: Phase) -> Phase {
+        let Worker::Terminated(termination) = &self.memory.worker else { return computed };
+        match termination.cause {
+            Cause::Rejected { .. }
+            | Cause::DeadlineExceeded
+            | Cause::Evicted { .. }
+            | Cause::Preempted { .. } => Phase::Failed,
+            Cause::Deleted | Cause::Finished | Cause::Shutdown => {
+                let apps = self.apps();
+                let good = !apps.is_empty()
+                    && apps.iter().all(|entry| entry.exited().is_some_and(|(_, exit)| exit.code == 0));
+                if self.input.gates.static_pod && !computed.is_terminal() {
+                    computed
+                } else if good {
+                    Phase::Succeeded
+                } else {
+                    Phase::Failed
+                }
+            }
+        }
+    }
+
+    /// `reason` and `message` of the Pod.
+    fn explain(&self, status: &mut PodStatus, old: &PodStatus, shown: Phase) {
+        if old.phase.as_deref() == Some(shown.as_str()) {
+            status.reason.clone_from(&old.reason);
+            status.message.clone_from(&old.message);
+        }
+        let Worker::Terminated(termination) = &self.memory.worker else { return };
+        if old.phase.as_deref() == Some(shown.as_str()) {
+            return;
+        }
+        let (reason, message) = match &termination.cause {
+            Cause::Deleted | Cause::Finished => return,
+            Cause::DeadlineExceeded => (
+                "DeadlineExceeded".to_owned(),
+                "Pod was active on the node longer than the specified deadline".to_owned(),
+            ),
+            Cause::Evicted { message, .. } => ("Evicted".to_owned(), message.clone()),
+            Cause::Preempted { message } => ("Preempting".to_owned(), message.clone()),
+            Cause::Shutdown if shown == Phase::Succeeded => return,
+            Cause::Shutdown => (
+                "Terminated".to_owned(),
+                "Pod was terminated in response to imminent node shutdown.".to_owned(),
+            ),
+            Cause::Rejected { reason, message } => (reason.clone(), format!("Pod was rejected: {message}")),
+        };
+        status.reason = Some(reason);
+        status.message = Some(message);
+    }
+
+    /// R9.35, R9.36.
+    fn addresses(&self, status: &mut PodStatus, old: &PodStatus) {
+        let node = &self.input.node.ips;
+        status.host_ip = node.first().map(ToString::to_string).or_else(|| old.host_ip.clone());
+        status.host_ips = if node.is_empty() {
+            old.host_ips.clone()
+        } else {
+            Some(node.iter().map(|ip| HostIP { ip: ip.to_string() }).collect())
+        };
+        let ready = self.newest_sandbox().filter(|sandbox| sandbox.ready);
+        let own = match ready {
+            Some(sandbox) if sandbox.host_network => node.clone(),
+            Some(sandbox) => sandbox.ips.clone(),
+            None => Vec::new(),
+        };
+        let last = self.memory.status.as_deref();
+        if own.is_empty() {
+            let kept = last.filter(|last| last.pod_ip.is_some()).unwrap_or(old);
+            status.pod_ip.clone_from(&kept.pod_ip);
+            status.pod_ips.clone_from(&kept.pod_ips);
+        } else {
+            status.pod_ip = own.first().map(ToString::to_string);
+            status.pod_ips = Some(own.iter().map(|ip| PodIP { ip: ip.to_string() }).collect());
+        }
+    }
+}
+
+/// Status times have second precision (R9.25).
+pub(crate) fn whole_seconds(at: outrigger_api::WallTime) -> outrigger_api::WallTime {
+    outrigger_api::WallTime::from_second(at.as_second()).unwrap_or(at)
+}
