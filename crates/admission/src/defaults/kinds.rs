@@ -19,7 +19,7 @@ pub(super) fn apply(kind: &KindInfo, object: &mut Value) {
             tree::default_to(spec, "volumeMode", "Filesystem");
         }),
         ("", "PersistentVolumeClaim") => {
-            with_spec(object, |spec| tree::default_to(spec, "volumeMode", "Filesystem"))
+            with_spec(object, |spec| tree::default_to(spec, "volumeMode", "Filesystem"));
         }
         ("", "Endpoints") => endpoints(object),
         ("", "LimitRange") => limit_range(object),

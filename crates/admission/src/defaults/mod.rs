@@ -10,6 +10,8 @@ mod service;
 use outrigger_api::{KindInfo, Object};
 use serde_json::Value;
 
+pub(crate) use pod::aggregate_requests;
+
 /// Fills in defaults on a decoded object of a built-in kind.
 pub fn apply(kind: &KindInfo, object: &mut Object) {
     let mut tree = Value::Object(std::mem::take(&mut object.0));

@@ -13,7 +13,7 @@ use crate::pipeline::{CreateContext, UpdateContext};
 use crate::strategy::Endpoint;
 
 /// Stored objects the plug-ins ask for. Answers must be no older than the request (0.5).
-pub trait Lookup: std::fmt::Debug {
+pub trait Lookup: std::fmt::Debug + Sync {
     /// The Namespace of that name.
     fn namespace(&self, name: &str) -> Option<Object>;
     /// A ServiceAccount.

@@ -76,7 +76,7 @@ fn common(kind: &KindInfo, object: &Object, findings: &mut Findings) {
     let empty = Value::Null;
     let metadata = object.0.get("metadata").unwrap_or(&empty);
     labels(metadata, "metadata.labels", findings);
-    annotations(metadata, findings);
+    annotations(metadata, "metadata.annotations", findings);
     owners(metadata, findings);
     finalizers(kind, metadata, findings);
 }
@@ -94,18 +94,19 @@ pub(super) fn labels(holder: &Value, path: &str, findings: &mut Findings) {
     }
 }
 
-fn annotations(metadata: &Value, findings: &mut Findings) {
+/// C10; also used for templates.
+pub(super) fn annotations(metadata: &Value, path: &str, findings: &mut Findings) {
     let empty = Map::new();
     let annotations = metadata.get("annotations").and_then(Value::as_object).unwrap_or(&empty);
     for key in annotations.keys() {
         if let Some(why) = names::qualified(&key.to_lowercase()) {
-            findings.invalid("metadata.annotations", key.as_str(), &why);
+            findings.invalid(path, key.as_str(), &why);
         }
     }
     let total: usize =
         annotations.iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
     if total > MAX_ANNOTATIONS {
-        findings.too_long("metadata.annotations", MAX_ANNOTATIONS);
+        findings.too_long(path, MAX_ANNOTATIONS);
     }
 }
 
