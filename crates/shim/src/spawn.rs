@@ -1,0 +1,135 @@
+//! The parent's side of a new process: where it is born, and whether it came to life.
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+
+use outrigger_shim_protocol::{PidNamespace, Start};
+
+use crate::child::Failed;
+use crate::sandbox::Sandbox;
+use crate::sys;
+
+/// Where a process is born.
+#[derive(Default)]
+pub struct Place {
+    flags: u64,
+    /// A v2 cgroup to be born in.
+    v2: Option<OwnedFd>,
+    /// `cgroup.procs` files to be written into before the process goes on.
+    procs: Vec<String>,
+    /// A process whose pid namespace it joins, and our own to come back to.
+    pid_of: Option<OwnedFd>,
+}
+
+/// A failure of the parent's side.
+pub fn failed(step: &str, error: &io::Error) -> Failed {
+    Failed { message: format!("{step}: {error}"), errno: error.raw_os_error().unwrap_or(0), at_exec: false }
+}
+
+impl Place {
+    pub fn of_container(sandbox: &Sandbox, start: &Start) -> Result<Self, Failed> {
+        let mut place = Self { flags: libc::CLONE_NEWNS as u64, ..Self::default() };
+        place.procs.clone_from(&start.cgroup.procs);
+        if let Some(dir) = &start.cgroup.v2_dir {
+            let dir = fs::File::open(dir).map_err(|error| failed(&format!("open cgroup {dir}"), &error))?;
+            place.v2 = Some(dir.into());
+            place.flags |= libc::CLONE_NEWCGROUP as u64;
+        }
+        match &start.pid {
+            PidNamespace::Own => place.flags |= libc::CLONE_NEWPID as u64,
+            PidNamespace::Sandbox => place.pid_of = sandbox.pause_pidfd()?,
+            PidNamespace::Of(container) => {
+                let pid = sandbox.pid_of(container).ok_or_else(|| {
+                    failed(&format!("join the processes of {container}"), &io::ErrorKind::NotFound.into())
+                })?;
+                place.pid_of =
+                    Some(sys::pidfd(pid).map_err(|error| failed("open the target process", &error))?);
+            }
+        }
+        Ok(place)
+    }
+
+    /// Beside a container's processes: same pid namespace, same cgroups, no namespace of its own.
+    pub fn beside(main: i32, start: &Start) -> Result<Self, Failed> {
+        let mut procs = start.cgroup.procs.clone();
+        procs.extend(start.cgroup.v2_dir.iter().map(|dir| format!("{dir}/cgroup.procs")));
+        let pid_of = sys::pidfd(main).map_err(|error| failed("open the container's process", &error))?;
+        Ok(Self { flags: 0, v2: None, procs, pid_of: Some(pid_of) })
+    }
+}
+
+/// Clones; the child gets `io` as its standard streams and runs `body`, which returns only if it fails.
+pub fn spawn(
+    place: Place,
+    io: [Option<OwnedFd>; 3],
+    tty: bool,
+    body: impl FnOnce() -> Failed,
+) -> Result<i32, Failed> {
+    let (mut report, told) = sys::pipe()
+        .map(|(read, write)| (fs::File::from(read), write))
+        .map_err(|error| failed("make a pipe", &error))?;
+    let (gate, open) = sys::pipe().map_err(|error| failed("make a pipe", &error))?;
+    if let Some(target) = &place.pid_of {
+        sys::setns(target, libc::CLONE_NEWPID).map_err(|error| failed("join a pid namespace", &error))?;
+    }
+    let pid = sys::clone3(place.flags, place.v2.as_ref());
+    if pid.as_ref().is_ok_and(|pid| *pid == 0) {
+        drop((report, open));
+        let failure = in_child(&gate, &io, tty, body);
+        let text = format!("{}\n{}\n{}", failure.errno, u8::from(failure.at_exec), failure.message);
+        let _ = sys::write(&told, text.as_bytes());
+        sys::exit_now(127);
+    }
+    if place.pid_of.is_some() {
+        // Children of ours are born here again.
+        let own = fs::File::open("/proc/self/ns/pid");
+        let _ = own.and_then(|own| sys::setns(&own, libc::CLONE_NEWPID));
+    }
+    let pid = pid.map_err(|error| failed("clone", &error))?;
+    drop((told, gate, io));
+    for file in &place.procs {
+        if let Err(error) = fs::write(file, pid.to_string()) {
+            drop(open);
+            let _ = sys::kill(pid, libc::SIGKILL);
+            sys::wait_for(pid);
+            return Err(failed(&format!("enter cgroup {file}"), &error));
+        }
+    }
+    let _ = sys::write(&open, b"x");
+    let mut text = String::new();
+    let _ = report.read_to_string(&mut text);
+    if text.is_empty() {
+        return Ok(pid);
+    }
+    sys::wait_for(pid);
+    let mut parts = text.splitn(3, '\n');
+    let errno = parts.next().and_then(|part| part.parse().ok()).unwrap_or(0);
+    let at_exec = parts.next() == Some("1");
+    Err(Failed { message: parts.next().unwrap_or_default().to_owned(), errno, at_exec })
+}
+
+fn in_child(gate: &OwnedFd, io: &[Option<OwnedFd>; 3], tty: bool, body: impl FnOnce() -> Failed) -> Failed {
+    let mut byte = [0];
+    if !matches!(sys::read(gate, &mut byte), Ok(1)) {
+        return failed("start", &io::ErrorKind::Interrupted.into());
+    }
+    if let Err(error) = sys::setsid() {
+        return failed("begin a session", &error);
+    }
+    let null = fs::File::options().read(true).write(true).open("/dev/null");
+    for (number, stream) in (0..).zip(io) {
+        let became = match (stream, &null) {
+            (Some(stream), _) => sys::become_stream(stream, number),
+            (None, Ok(null)) => sys::become_stream(null, number),
+            (None, Err(error)) => Err(io::Error::from(error.kind())),
+        };
+        if let Err(error) = became {
+            return failed("set up standard streams", &error);
+        }
+    }
+    if tty && let Err(error) = sys::take_terminal() {
+        return failed("take the terminal", &error);
+    }
+    body()
+}
