@@ -4,6 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::{on_disk, open, two_layers};
 use outrigger_images::{Auth, FailureKind, Keyring, Phase, StoreOptions};
@@ -175,14 +176,15 @@ async fn secrets_stay_with_their_host() {
     assert!(elsewhere.seen().iter().all(|seen| seen.authorization.is_none()));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn passing_failures_are_retried_and_lasting_ones_reported() {
     let (registry, dir) = (FaultRegistry::start().await.unwrap(), tempfile::tempdir().unwrap());
     let packed = two_layers("shaky");
     registry.add(&packed);
     registry.fault("/manifests/", 2, Fault::Status(503, "try later".to_owned()));
     registry.fault(&packed.layers[1].digest, 1, Fault::Status(500, String::new()));
-    let store = open(dir.path(), StoreOptions::default());
+    let options = StoreOptions { retry_pause: Duration::from_millis(1), ..StoreOptions::default() };
+    let store = open(dir.path(), options);
     store.pull(&registry.name(&packed), &Keyring::empty(), None).await.unwrap();
 
     registry.fault("/manifests/", usize::MAX, Fault::Status(503, "try later".to_owned()));
@@ -201,7 +203,9 @@ async fn passing_failures_are_retried_and_lasting_ones_reported() {
 async fn a_broken_connection_is_resumed_where_it_broke() {
     let (registry, dir) = (FaultRegistry::start().await.unwrap(), tempfile::tempdir().unwrap());
     let noise: Vec<u8> = (0..200_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    let packed = FixtureImage::new("long").layer(FixtureLayer::new().file("noise", 0o644, noise)).pack();
+    let packed = FixtureImage::new("long")
+        .layer(FixtureLayer::new().compression(Compression::None).file("noise", 0o644, noise))
+        .pack();
     registry.add(&packed);
     let blob = &packed.layers[0].digest;
     registry.fault(blob, 1, Fault::Truncate(50_000));

@@ -318,10 +318,14 @@ fn whole(blob: Blob, seen: &Seen) -> Response<Body> {
 
 fn truncated(blob: &Blob, length: usize) -> Response<Body> {
     let part = Bytes::copy_from_slice(&blob.bytes[..length.min(blob.bytes.len())]);
-    let (sender, receiver) = mpsc::channel(2);
-    // There is room for both: the part, and the error that breaks the connection.
-    drop(sender.try_send(Ok(Frame::data(part))));
-    drop(sender.try_send(Err(std::io::Error::other("cut off"))));
+    let (sender, receiver) = mpsc::channel(1);
+    // The error comes after a pause, in which the part is sent off; the task ends with the connection at the latest.
+    drop(tokio::spawn(async move {
+        if sender.send(Ok(Frame::data(part))).await.is_ok() {
+            tokio::task::yield_now().await;
+            drop(sender.send(Err(std::io::Error::other("cut off"))).await);
+        }
+    }));
     let stream = StreamBody::new(ReceiverStream::new(receiver));
     let mut response = Response::new(stream.boxed());
     describe(response.headers_mut(), &blob.media_type, &blob.digest);

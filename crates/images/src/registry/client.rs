@@ -20,11 +20,13 @@ use crate::{FailureKind, Reference, RegistryError};
 pub(crate) struct Client {
     http: Http,
     config: RegistryConfig,
+    /// Before the first retry; doubled each time.
+    pause: Duration,
 }
 
 impl Client {
-    pub(crate) fn new(config: RegistryConfig) -> Self {
-        Self { http: Http::new(&config), config }
+    pub(crate) fn new(config: RegistryConfig, pause: Duration) -> Self {
+        Self { http: Http::new(&config), config, pause }
     }
 }
 
@@ -202,8 +204,9 @@ impl Session {
             if attempt == ATTEMPTS {
                 return Err(failure);
             }
-            let pause =
-                wait.map_or(FIRST_PAUSE * 2_u32.pow(attempt - 1), Duration::from_secs).min(LONGEST_PAUSE);
+            let pause = wait
+                .map_or(self.client.pause * 2_u32.pow(attempt - 1), Duration::from_secs)
+                .min(LONGEST_PAUSE);
             tokio::time::sleep(pause).await;
         }
     }
@@ -283,7 +286,6 @@ impl std::fmt::Debug for Session {
 }
 
 const ATTEMPTS: u32 = 3;
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const MAX_CREDENTIALS: usize = 16;
 const MAX_MANIFEST_BYTES: usize = 4 << 20;

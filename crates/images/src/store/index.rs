@@ -139,6 +139,11 @@ impl Record {
         }
     }
 
+    /// R5.28: brought in by the administrator, or given to somebody without credentials.
+    pub(super) fn is_free(&self) -> bool {
+        !self.pulled || self.grants.iter().any(|grant| grant.credential.is_none())
+    }
+
     /// R5.28: free for all, brought in by the administrator, or pulled before with one of these credentials.
     pub(super) fn may_be_used(&self, reference: &Reference, keyring: &Keyring) -> bool {
         let held = keyring.fingerprint(reference.registry(), reference.repository());

@@ -20,6 +20,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use outrigger_api::clock::SharedClock;
 use tokio::sync::Semaphore;
@@ -29,6 +30,7 @@ use index::Index;
 pub(crate) use index::{Grant, Record};
 
 use crate::pull::Flights;
+use crate::reference::as_image_id;
 use crate::registry::client::Client;
 use crate::{Image, Keyring, Limits, Reference, RegistryConfig, manifest};
 
@@ -41,6 +43,8 @@ pub struct StoreOptions {
     pub limits: Limits,
     /// Layers downloaded and unpacked at once, over all pulls. Default 4; at least 1.
     pub parallel_layers: usize,
+    /// The pause before a request that failed for the moment is sent again; doubled each time. Default 250 ms.
+    pub retry_pause: Duration,
     /// Go's name of the processor images must be for. Default this machine's.
     pub architecture: String,
 }
@@ -51,6 +55,7 @@ impl Default for StoreOptions {
             registries: RegistryConfig::default(),
             limits: Limits::default(),
             parallel_layers: 4,
+            retry_pause: Duration::from_millis(250),
             architecture: manifest::host_architecture().to_owned(),
         }
     }
@@ -149,7 +154,7 @@ impl ImageStore {
             index: RwLock::new(Arc::new(index)),
             writer: Mutex::default(),
             pins: Mutex::default(),
-            client: Arc::new(Client::new(options.registries.clone())),
+            client: Arc::new(Client::new(options.registries.clone(), options.retry_pause)),
             slots: Semaphore::new(options.parallel_layers.max(1)),
             flights: Flights::default(),
             layer_locks: Mutex::default(),
@@ -175,9 +180,9 @@ impl ImageStore {
         let index = self.inner.index();
         let Some(record) = index.find(reference) else { return false };
         match Reference::parse(reference) {
-            Ok(parsed) => record.may_be_used(&parsed, keyring),
+            Ok(parsed) if as_image_id(reference).is_none() => record.may_be_used(&parsed, keyring),
             // An image id tells nothing of a registry.
-            Err(_) => !record.pulled,
+            _ => record.is_free(),
         }
     }
 
@@ -349,7 +354,10 @@ fn remove_from(index: &mut Index, reference: &str) -> Option<Removed> {
     let id = index.find(reference)?.id.clone();
     let mut removed = Removed::default();
     let record = index.get_mut(&id)?;
-    if let Ok(parsed) = Reference::parse(reference) {
+    // An id can also be read as a name with a tag.
+    if as_image_id(reference).is_none()
+        && let Ok(parsed) = Reference::parse(reference)
+    {
         let name = parsed.digest().map(|d| parsed.with_digest(d)).or_else(|| parsed.tagged())?;
         let others = record.repo_tags.iter().any(|tag| *tag != name);
         if others {

@@ -1,5 +1,8 @@
 //! What the tests of the store share.
 
+// Each test program uses its own part of this.
+#![allow(dead_code)]
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,22 +10,22 @@ use outrigger_api::clock::{FakeClock, SharedClock, WallTime};
 use outrigger_images::{ImageStore, RegistryConfig, StoreOptions};
 use outrigger_testkit::{FixtureImage, FixtureLayer, PackedImage};
 
-pub fn clock() -> SharedClock {
+pub(crate) fn clock() -> SharedClock {
     Arc::new(FakeClock::at(WallTime::from_second(1_700_000_000).unwrap()))
 }
 
-pub fn open(root: &Path, options: StoreOptions) -> ImageStore {
+pub(crate) fn open(root: &Path, options: StoreOptions) -> ImageStore {
     ImageStore::open(root, options, clock()).unwrap()
 }
 
 /// Asks only the mirrors in `certs`.
-pub fn mirrored(certs: &Path) -> StoreOptions {
+pub(crate) fn mirrored(certs: &Path) -> StoreOptions {
     let registries = RegistryConfig { certs_dirs: vec![certs.to_path_buf()], ca_bundle: None };
     StoreOptions { registries, ..StoreOptions::default() }
 }
 
 /// Two layers, the upper of which changes and deletes files of the lower.
-pub fn two_layers(name: &str) -> PackedImage {
+pub(crate) fn two_layers(name: &str) -> PackedImage {
     FixtureImage::new(name)
         .layer(
             FixtureLayer::new()
@@ -35,7 +38,7 @@ pub fn two_layers(name: &str) -> PackedImage {
 }
 
 /// The names below `layers/` and `tmp/` of a store.
-pub fn on_disk(root: &Path) -> (Vec<String>, usize) {
+pub(crate) fn on_disk(root: &Path) -> (Vec<String>, usize) {
     let names = |folder: &str| {
         let entries = std::fs::read_dir(root.join(folder)).unwrap();
         let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
