@@ -1,5 +1,7 @@
 //! Pulling from a registry that answers as told: what works, what fails how, and what is left behind.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::collections::BTreeMap;
@@ -28,7 +30,7 @@ async fn a_pulled_image_is_described_and_its_layers_are_there() {
     let image = store.pull(&name, &Keyring::empty(), Some(sender)).await.unwrap();
 
     assert_eq!(image.id, packed.config.digest);
-    assert_eq!(image.repo_tags, [name.clone()]);
+    assert_eq!(image.repo_tags, std::slice::from_ref(&name));
     let by_digest = format!("{}/library/app@{}", registry.address(), packed.manifest.digest);
     // R9.24: what status reports.
     assert_eq!((image.image_id(&name), image.image_name(&name)), (by_digest.as_str(), name.as_str()));

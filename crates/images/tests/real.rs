@@ -1,5 +1,7 @@
 //! Against the registry program everybody runs, with images that run.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::path::Path;

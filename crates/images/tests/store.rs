@@ -1,5 +1,7 @@
 //! The store on disk: what survives, what is cleared away, what removal leaves; imports and builds.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::collections::HashSet;
@@ -78,7 +80,7 @@ async fn removal_keeps_what_others_need() {
     );
     assert!(store.resolve("one").is_none() && store.resolve("other:name").is_some());
     let removed = store.remove(&one.config.digest).await.unwrap();
-    assert_eq!(removed.deleted, [one.config.digest.clone()]);
+    assert_eq!(removed.deleted, std::slice::from_ref(&one.config.digest));
     assert_eq!(on_disk(dir.path()).0.len(), 2, "the shared layer stays");
     assert!(matches!(store.remove("one").await, Err(StoreError::Unknown(_))));
 
