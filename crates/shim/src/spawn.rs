@@ -1,64 +1,135 @@
-//! Making processes: one clone with the namespaces and the cgroup given, told apart by the result.
+//! The parent's side of a new process: where it is born, and whether it came to life.
 
-use std::fs::File;
-use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::fs;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 
+use outrigger_shim_protocol::{PidNamespace, Start};
+
+use crate::child::Failed;
+use crate::sandbox::Sandbox;
 use crate::sys;
 
-/// What a clone returned.
-pub(crate) enum Side {
-    /// In the new process.
-    Child,
-    /// In the shim.
-    Parent(Child),
+/// Where a process is born.
+#[derive(Default)]
+pub struct Place {
+    flags: u64,
+    /// A v2 cgroup to be born in.
+    v2: Option<OwnedFd>,
+    /// `cgroup.procs` files to be written into before the process goes on.
+    procs: Vec<String>,
+    /// A process whose pid namespace it joins, and our own to come back to.
+    pid_of: Option<OwnedFd>,
 }
 
-/// A process of ours.
-#[derive(Debug)]
-pub(crate) struct Child {
-    /// Its number on the node.
-    pub(crate) pid: libc::pid_t,
-    /// Stays that process whatever happens to the number.
-    pub(crate) pidfd: OwnedFd,
+/// A failure of the parent's side.
+pub fn failed(step: &str, error: &io::Error) -> Failed {
+    Failed { message: format!("{step}: {error}"), errno: error.raw_os_error().unwrap_or(0), at_exec: false }
 }
 
-/// Clones this process.
-///
-/// `kinds` are namespaces to make; `pid_of` is a process or namespace whose process namespace to be born in;
-/// `cgroup` a v2 cgroup to be born in.
-pub(crate) fn clone(kinds: i32, pid_of: Option<&OwnedFd>, cgroup: Option<&OwnedFd>) -> io::Result<Side> {
-    let Some(target) = pid_of else { return clone_here(kinds, cgroup) };
-    let own = File::open("/proc/self/ns/pid")?;
-    sys::enter(target, libc::CLONE_NEWPID)?;
-    match clone_here(kinds, cgroup) {
-        Ok(Side::Child) => Ok(Side::Child),
-        other => {
-            // Only the namespace of future children was changed; taking it back can fail only if it no longer exists.
-            sys::enter(&own, libc::CLONE_NEWPID)?;
-            other
+impl Place {
+    pub fn of_container(sandbox: &Sandbox, start: &Start) -> Result<Self, Failed> {
+        let mut place = Self { flags: libc::CLONE_NEWNS as u64, ..Self::default() };
+        place.procs.clone_from(&start.cgroup.procs);
+        if let Some(dir) = &start.cgroup.v2_dir {
+            let dir = fs::File::open(dir).map_err(|error| failed(&format!("open cgroup {dir}"), &error))?;
+            place.v2 = Some(dir.into());
+            place.flags |= libc::CLONE_NEWCGROUP as u64;
+        }
+        match &start.pid {
+            PidNamespace::Own => place.flags |= libc::CLONE_NEWPID as u64,
+            PidNamespace::Sandbox => place.pid_of = sandbox.pause_pidfd()?,
+            PidNamespace::Of(container) => {
+                let pid = sandbox.pid_of(container).ok_or_else(|| {
+                    failed(&format!("join the processes of {container}"), &io::ErrorKind::NotFound.into())
+                })?;
+                place.pid_of =
+                    Some(sys::pidfd(pid).map_err(|error| failed("open the target process", &error))?);
+            }
+        }
+        Ok(place)
+    }
+
+    /// Beside a container's processes: same pid namespace, same cgroups, no namespace of its own.
+    pub fn beside(main: i32, start: &Start) -> Result<Self, Failed> {
+        let mut procs = start.cgroup.procs.clone();
+        procs.extend(start.cgroup.v2_dir.iter().map(|dir| format!("{dir}/cgroup.procs")));
+        let pid_of = sys::pidfd(main).map_err(|error| failed("open the container's process", &error))?;
+        Ok(Self { flags: 0, v2: None, procs, pid_of: Some(pid_of) })
+    }
+}
+
+/// Clones; the child gets `io` as its standard streams and runs `body`, which returns only if it fails.
+pub fn spawn(
+    place: Place,
+    io: [Option<OwnedFd>; 3],
+    tty: bool,
+    body: impl FnOnce() -> Failed,
+) -> Result<i32, Failed> {
+    let (mut report, told) = sys::pipe()
+        .map(|(read, write)| (fs::File::from(read), write))
+        .map_err(|error| failed("make a pipe", &error))?;
+    let (gate, open) = sys::pipe().map_err(|error| failed("make a pipe", &error))?;
+    if let Some(target) = &place.pid_of {
+        sys::setns(target, libc::CLONE_NEWPID).map_err(|error| failed("join a pid namespace", &error))?;
+    }
+    let pid = sys::clone3(place.flags, place.v2.as_ref());
+    if pid.as_ref().is_ok_and(|pid| *pid == 0) {
+        drop((report, open));
+        let failure = in_child(&gate, &io, tty, body);
+        let text = format!("{}\n{}\n{}", failure.errno, u8::from(failure.at_exec), failure.message);
+        let _ = sys::write(&told, text.as_bytes());
+        sys::exit_now(127);
+    }
+    if place.pid_of.is_some() {
+        // Children of ours are born here again.
+        let own = fs::File::open("/proc/self/ns/pid");
+        let _ = own.and_then(|own| sys::setns(&own, libc::CLONE_NEWPID));
+    }
+    let pid = pid.map_err(|error| failed("clone", &error))?;
+    drop((told, gate, io));
+    for file in &place.procs {
+        if let Err(error) = fs::write(file, pid.to_string()) {
+            drop(open);
+            let _ = sys::kill(pid, libc::SIGKILL);
+            sys::wait_for(pid);
+            return Err(failed(&format!("enter cgroup {file}"), &error));
         }
     }
+    let _ = sys::write(&open, b"x");
+    let mut text = String::new();
+    let _ = report.read_to_string(&mut text);
+    if text.is_empty() {
+        return Ok(pid);
+    }
+    sys::wait_for(pid);
+    let mut parts = text.splitn(3, '\n');
+    let errno = parts.next().and_then(|part| part.parse().ok()).unwrap_or(0);
+    let at_exec = parts.next() == Some("1");
+    Err(Failed { message: parts.next().unwrap_or_default().to_owned(), errno, at_exec })
 }
 
-fn clone_here(kinds: i32, cgroup: Option<&OwnedFd>) -> io::Result<Side> {
-    let mut pidfd: libc::c_int = -1;
-    // SAFETY: all-zero is a valid value of this plain struct of numbers.
-    let mut how: libc::clone_args = unsafe { std::mem::zeroed() };
-    how.flags = u64::from((libc::CLONE_PIDFD | kinds).unsigned_abs());
-    how.pidfd = &raw mut pidfd as u64;
-    how.exit_signal = libc::SIGCHLD as u64;
-    if let Some(cgroup) = cgroup {
-        how.flags |= libc::CLONE_INTO_CGROUP as u64;
-        how.cgroup = cgroup.as_raw_fd() as u64;
+fn in_child(gate: &OwnedFd, io: &[Option<OwnedFd>; 3], tty: bool, body: impl FnOnce() -> Failed) -> Failed {
+    let mut byte = [0];
+    if !matches!(sys::read(gate, &mut byte), Ok(1)) {
+        return failed("start", &io::ErrorKind::Interrupted.into());
     }
-    // SAFETY: like fork (no shared memory, no new stack); single-threaded, so the child may run any code.
-    let pid = sys::check_long(unsafe {
-        libc::syscall(libc::SYS_clone3, &raw mut how, size_of::<libc::clone_args>())
-    })?;
-    if pid == 0 {
-        return Ok(Side::Child);
+    if let Err(error) = sys::setsid() {
+        return failed("begin a session", &error);
     }
-    // SAFETY: the call stored a new descriptor of ours.
-    Ok(Side::Parent(Child { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }))
+    let null = fs::File::options().read(true).write(true).open("/dev/null");
+    for (number, stream) in (0..).zip(io) {
+        let became = match (stream, &null) {
+            (Some(stream), _) => sys::become_stream(stream, number),
+            (None, Ok(null)) => sys::become_stream(null, number),
+            (None, Err(error)) => Err(io::Error::from(error.kind())),
+        };
+        if let Err(error) = became {
+            return failed("set up standard streams", &error);
+        }
+    }
+    if tty && let Err(error) = sys::take_terminal() {
+        return failed("take the terminal", &error);
+    }
+    body()
 }

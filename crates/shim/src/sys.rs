@@ -1,356 +1,468 @@
-//! System calls, each as a function with Rust types. Nothing here knows what a container is.
+//! System calls as functions that return [`io::Result`]; every `unsafe` block of this program but the clone is here.
 
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::ptr;
 
-use libc::{c_int, c_long, c_uint};
+/// A C string from text that was checked to hold no NUL.
+pub fn c(text: &str) -> CString {
+    CString::new(text).unwrap_or_else(|error| {
+        let mut bytes = error.into_vec();
+        bytes.retain(|byte| *byte != 0);
+        CString::new(bytes).unwrap_or_default()
+    })
+}
 
-/// Turns -1 into the error it stands for.
-pub(crate) fn check(result: c_int) -> io::Result<c_int> {
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// As [`check`] for raw system calls that return a descriptor or a small number.
-pub(crate) fn check_long(result: c_long) -> io::Result<c_int> {
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    c_int::try_from(result).map_err(|_| io::ErrorKind::InvalidData.into())
+fn check_long(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// A path or text as the kernel wants it.
-pub(crate) fn c_path(path: impl AsRef<Path>) -> io::Result<CString> {
-    Ok(CString::new(path.as_ref().as_os_str().as_bytes())?)
+fn owned(fd: RawFd) -> OwnedFd {
+    // SAFETY: every caller passes a descriptor the kernel has just handed out to it alone.
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-fn owned(result: c_int) -> io::Result<OwnedFd> {
-    let fd = check(result)?;
-    // SAFETY: the call just returned this new descriptor to us alone.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// As [`owned`] for raw system calls.
-pub(crate) fn owned_long(result: c_long) -> io::Result<OwnedFd> {
-    let fd = check_long(result)?;
-    // SAFETY: the call just returned this new descriptor to us alone.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// Ends the process without running any more of it.
-pub(crate) fn exit_now(code: c_int) -> ! {
-    // SAFETY: always allowed.
-    unsafe { libc::_exit(code) }
-}
-
-/// `Some(child)` in the parent.
-pub(crate) fn fork() -> io::Result<Option<libc::pid_t>> {
-    // SAFETY: the process is single-threaded, so the child may run any code.
-    let pid = check(unsafe { libc::fork() })?;
-    Ok((pid != 0).then_some(pid))
-}
-
-pub(crate) fn set_session() -> io::Result<()> {
-    // SAFETY: no memory involved.
+pub fn setsid() -> io::Result<()> {
+    // SAFETY: no memory is involved.
     check(unsafe { libc::setsid() }).map(drop)
 }
 
-pub(crate) fn set_child_subreaper() -> io::Result<()> {
-    prctl(libc::PR_SET_CHILD_SUBREAPER, 1).map(drop)
+pub fn prctl(option: libc::c_int, argument: u64) -> io::Result<()> {
+    // SAFETY: only options whose arguments are plain numbers are used with this function.
+    check(unsafe { libc::prctl(option, argument as libc::c_ulong, 0, 0, 0) }).map(drop)
 }
 
-pub(crate) fn set_name(name: &CStr) {
-    // SAFETY: the name is a terminated string the kernel copies; failing leaves the old name.
-    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+pub fn set_seccomp(program: &[libc::sock_filter]) -> io::Result<()> {
+    let length = u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?;
+    let filter = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
+    let mode = libc::SECCOMP_MODE_FILTER as libc::c_ulong;
+    // SAFETY: the program outlives the call and the kernel only reads it.
+    check(unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter, 0, 0) }).map(drop)
 }
 
-/// prctl calls whose arguments are numbers.
-pub(crate) fn prctl(option: c_int, argument: u64) -> io::Result<c_int> {
-    // SAFETY: callers use options that take numbers only.
-    check(unsafe { libc::prctl(option, argument, 0u64, 0u64, 0u64) })
+pub fn unshare(flags: libc::c_int) -> io::Result<()> {
+    // SAFETY: no memory is involved; this process has one thread.
+    check(unsafe { libc::unshare(flags) }).map(drop)
 }
 
-/// A copy above the standard descriptors, closed on exec.
-pub(crate) fn duplicate_high(fd: &impl AsRawFd) -> io::Result<OwnedFd> {
-    // SAFETY: no memory involved.
-    owned(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3) })
+pub fn setns(fd: &impl AsRawFd, flags: libc::c_int) -> io::Result<()> {
+    // SAFETY: no memory is involved; this process has one thread.
+    check(unsafe { libc::setns(fd.as_raw_fd(), flags) }).map(drop)
 }
 
-/// Puts `fd` at the number `at`, open across exec.
-pub(crate) fn put_at(fd: RawFd, at: RawFd) -> io::Result<()> {
-    // SAFETY: no memory involved; `at` is a standard descriptor nothing here owns.
-    check(unsafe { libc::dup2(fd, at) }).map(drop)
+pub fn sethostname(name: &str) -> io::Result<()> {
+    // SAFETY: pointer and length describe `name`.
+    check(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) }).map(drop)
 }
 
-pub(crate) fn null_stdin() -> io::Result<()> {
-    let null = open("/dev/null", libc::O_RDWR, 0)?;
-    if null.as_raw_fd() == 0 {
-        std::mem::forget(null);
-        return Ok(());
-    }
-    put_at(null.as_raw_fd(), 0)
+pub fn mount(source: &str, target: &str, kind: &str, flags: libc::c_ulong, data: &str) -> io::Result<()> {
+    let (source, target, kind, data) = (c(source), c(target), c(kind), c(data));
+    // SAFETY: all four are NUL-terminated and outlive the call.
+    let result =
+        unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast()) };
+    check(result).map(drop)
 }
 
-/// open(2), always closed on exec.
-pub(crate) fn open(path: impl AsRef<Path>, flags: c_int, mode: c_uint) -> io::Result<OwnedFd> {
-    let path = c_path(path)?;
-    // SAFETY: a terminated path.
-    owned(unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, mode) })
+pub fn umount_detached(target: &str) -> io::Result<()> {
+    let target = c(target);
+    // SAFETY: NUL-terminated and outlives the call.
+    check(unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) }).map(drop)
 }
 
-/// Opens a path below the root without passing through the kernel's magic links.
-pub(crate) fn open_plain(path: &str, flags: c_int) -> io::Result<OwnedFd> {
-    const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
-    let path = c_path(path)?;
-    let how: [u64; 3] =
-        [u64::from((flags | libc::O_CLOEXEC).unsigned_abs()), 0, RESOLVE_NO_MAGICLINKS];
-    // SAFETY: a terminated path and the three words of `struct open_how` with their size.
-    owned_long(unsafe {
-        libc::syscall(
-            libc::SYS_openat2,
-            libc::AT_FDCWD,
-            path.as_ptr(),
-            how.as_ptr(),
-            std::mem::size_of_val(&how),
-        )
-    })
-}
-
-/// A pipe as (read, write), both closed on exec.
-pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let mut ends = [0; 2];
-    // SAFETY: room for the two descriptors the call stores.
-    check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
-    // SAFETY: both descriptors are new and ours.
-    Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
-}
-
-/// A connected pair of stream sockets.
-pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    let mut ends = [0; 2];
-    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
-    // SAFETY: room for the two descriptors the call stores.
-    check(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()) })?;
-    // SAFETY: both descriptors are new and ours.
-    Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
-}
-
-/// A fresh TCP socket.
-pub(crate) fn tcp_socket(v6: bool) -> io::Result<OwnedFd> {
-    let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
-    // SAFETY: no memory involved.
-    owned(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) })
-}
-
-/// A waiting connection.
-pub(crate) fn accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
-    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: no address is asked for.
-    owned(unsafe {
-        libc::accept4(listener.as_raw_fd(), std::ptr::null_mut(), std::ptr::null_mut(), flags)
-    })
-}
-
-pub(crate) fn set_nonblocking(fd: &impl AsRawFd) -> io::Result<()> {
-    // SAFETY: no memory involved.
-    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
-    // SAFETY: no memory involved.
-    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) }).map(drop)
-}
-
-/// Reads once; 0 is the end.
-pub(crate) fn read(fd: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: the buffer's own length is given.
-    let count = unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
-    usize::try_from(count).map_err(|_| io::Error::last_os_error())
-}
-
-/// Writes once.
-pub(crate) fn write(fd: &impl AsRawFd, bytes: &[u8]) -> io::Result<usize> {
-    // SAFETY: the buffer's own length is given.
-    let count = unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
-    usize::try_from(count).map_err(|_| io::Error::last_os_error())
-}
-
-/// Blocks all signals and gives a descriptor that tells of ended children.
-pub(crate) fn child_signals() -> io::Result<OwnedFd> {
-    // SAFETY: an all-zero set is a valid value to pass to sigemptyset, which initialises it.
-    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `set` is ours.
+/// Makes `new` the root and puts the old root on top of it, to be detached.
+pub fn pivot_root_here(new: &str) -> io::Result<()> {
+    let new = c(new);
+    // SAFETY: NUL-terminated and outlives the calls.
     unsafe {
+        check(libc::chdir(new.as_ptr()))?;
+        check_long(libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()))?;
+    }
+    umount_detached(".")?;
+    chdir("/")
+}
+
+pub fn chdir(path: &str) -> io::Result<()> {
+    let path = c(path);
+    // SAFETY: NUL-terminated and outlives the call.
+    check(unsafe { libc::chdir(path.as_ptr()) }).map(drop)
+}
+
+const OPEN_TREE_CLONE: libc::c_uint = 1;
+const AT_RECURSIVE: libc::c_uint = 0x8000;
+const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 4;
+
+/// A detached copy of the mounts at and below `path`.
+pub fn clone_tree(path: &str) -> io::Result<OwnedFd> {
+    let path = c(path);
+    let flags = OPEN_TREE_CLONE | AT_RECURSIVE | libc::O_CLOEXEC as libc::c_uint;
+    // SAFETY: NUL-terminated and outlives the call.
+    let fd = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
+    check_long(fd).map(|fd| owned(fd as RawFd))
+}
+
+/// Puts a detached tree where `target` is.
+pub fn attach_tree(tree: &OwnedFd, target: &str) -> io::Result<()> {
+    let target = c(target);
+    // SAFETY: both paths are NUL-terminated and outlive the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            target.as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH,
+        )
+    };
+    check_long(result).map(drop)
+}
+
+#[repr(C)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns: u64,
+}
+
+/// Changes attributes of a detached tree.
+pub fn set_tree(tree: &OwnedFd, set: u64, propagation: u64, recursive: bool) -> io::Result<()> {
+    let attributes = MountAttr { set, clear: 0, propagation, userns: 0 };
+    let flags = libc::AT_EMPTY_PATH as libc::c_uint | if recursive { AT_RECURSIVE } else { 0 };
+    // SAFETY: the structure is the kernel's first published version and its size is passed along.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<MountAttr>(),
+        )
+    };
+    check_long(result).map(drop)
+}
+
+/// An overlay with more layers than fit into the options of mount(2).
+pub fn mount_overlay_by_parts(options: &[(&str, &str)], target: &str) -> io::Result<()> {
+    const FSCONFIG_SET_STRING: libc::c_uint = 1;
+    const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
+    // SAFETY: all strings are NUL-terminated and outlive the calls; descriptors are checked before use.
+    unsafe {
+        let fs = owned(check_long(libc::syscall(libc::SYS_fsopen, c"overlay".as_ptr(), 1))? as RawFd);
+        for (key, value) in options {
+            let (key, value) = (c(key), c(value));
+            let (command, raw) = (FSCONFIG_SET_STRING, fs.as_raw_fd());
+            check_long(libc::syscall(libc::SYS_fsconfig, raw, command, key.as_ptr(), value.as_ptr(), 0))?;
+        }
+        let none = ptr::null::<libc::c_char>();
+        check_long(libc::syscall(libc::SYS_fsconfig, fs.as_raw_fd(), FSCONFIG_CMD_CREATE, none, none, 0))?;
+        let mount = owned(check_long(libc::syscall(libc::SYS_fsmount, fs.as_raw_fd(), 1, 0))? as RawFd);
+        attach_tree(&mount, target)
+    }
+}
+
+pub fn mknod(path: &str, major: u32, minor: u32) -> io::Result<()> {
+    let path = c(path);
+    // SAFETY: NUL-terminated and outlives the calls.
+    unsafe {
+        check(libc::mknod(path.as_ptr(), libc::S_IFCHR | 0o666, libc::makedev(major, minor)))?;
+        check(libc::chmod(path.as_ptr(), 0o666)).map(drop)
+    }
+}
+
+/// A pipe whose ends are closed on exec.
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    // SAFETY: the array has room for two descriptors.
+    check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
+    Ok((owned(ends[0]), owned(ends[1])))
+}
+
+pub fn set_nonblocking(fd: &impl AsRawFd) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    unsafe {
+        let flags = check(libc::fcntl(fd.as_raw_fd(), libc::F_GETFL))?;
+        check(libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK)).map(drop)
+    }
+}
+
+pub fn dup(fd: &impl AsRawFd) -> io::Result<OwnedFd> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3) }).map(owned)
+}
+
+/// Makes `fd` the standard stream `number`, open across exec.
+pub fn become_stream(fd: &impl AsRawFd, number: RawFd) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::dup2(fd.as_raw_fd(), number) }).map(drop)
+}
+
+pub fn read(fd: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: pointer and length describe `buffer`.
+    let got = unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
+    usize::try_from(got).map_err(|_| io::Error::last_os_error())
+}
+
+pub fn write(fd: &impl AsRawFd, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: pointer and length describe `bytes`.
+    let put = unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
+    usize::try_from(put).map_err(|_| io::Error::last_os_error())
+}
+
+/// The master and slave of a new terminal of the devpts behind `ptmx`.
+pub fn open_terminal(ptmx: &str) -> io::Result<(OwnedFd, OwnedFd)> {
+    let path = c(ptmx);
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: the path is NUL-terminated; the lock argument is an integer that outlives the call.
+    unsafe {
+        let master = owned(check(libc::open(path.as_ptr(), flags))?);
+        let unlock: libc::c_int = 0;
+        check(libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock))?;
+        let slave = owned(check(libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags))?);
+        Ok((master, slave))
+    }
+}
+
+pub fn take_terminal() -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) }).map(drop)
+}
+
+/// SIGCHLD as readable bytes, and only so.
+pub fn child_signals() -> io::Result<OwnedFd> {
+    // SAFETY: the set is initialised by sigemptyset before it is read.
+    unsafe {
+        let mut set = std::mem::zeroed::<libc::sigset_t>();
         libc::sigemptyset(&raw mut set);
         libc::sigaddset(&raw mut set, libc::SIGCHLD);
-        for ignored in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGPIPE] {
-            libc::signal(ignored, libc::SIG_IGN);
-        }
+        check(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()))?;
+        let fd = libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+        check(fd).map(owned)
     }
-    // SAFETY: the set is initialised; no old set is asked for.
-    check(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) })?;
-    // SAFETY: the set is initialised.
-    owned(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) })
 }
 
-/// Undoes [`child_signals`] in a child: the program starts with the defaults.
-pub(crate) fn default_signals() {
-    // SAFETY: default dispositions and an empty mask involve no code or memory of ours.
+/// What a new program expects: nothing blocked, nothing ignored.
+pub fn reset_signals() {
+    // SAFETY: the set is initialised by sigemptyset before it is read; handlers are reset to the default.
     unsafe {
-        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGPIPE] {
+        let mut set = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigemptyset(&raw mut set);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, ptr::null_mut());
+        // What is ignored here stays ignored across exec otherwise, and a shell cannot trap it then.
+        for signal in [libc::SIGPIPE, libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
             libc::signal(signal, libc::SIG_DFL);
         }
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
     }
 }
 
-/// An ended child and its wait status, if there is one.
-pub(crate) fn reap() -> Option<(libc::pid_t, c_int)> {
+pub fn ignore_signal(signal: libc::c_int) {
+    // SAFETY: no handler runs.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::kill(pid, signal) }).map(drop)
+}
+
+/// A child that ended: its pid and wait status.
+pub fn reap() -> Option<(i32, i32)> {
     let mut status = 0;
-    // SAFETY: room for the status.
+    // SAFETY: the status outlives the call.
     let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
     (pid > 0).then_some((pid, status))
 }
 
-/// Signals a process through its descriptor: never a stranger that got its number.
-pub(crate) fn signal(pidfd: &OwnedFd, signal: c_int) -> io::Result<()> {
-    // SAFETY: no siginfo is given.
-    check_long(unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            pidfd.as_raw_fd(),
-            signal,
-            std::ptr::null::<libc::siginfo_t>(),
-            0,
-        )
-    })
-    .map(drop)
+/// Waits for one child.
+pub fn wait_for(pid: i32) -> i32 {
+    let mut status = 0;
+    // SAFETY: the status outlives the call.
+    while unsafe { libc::waitpid(pid, &raw mut status, 0) } < 0 {
+        if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return 0;
+        }
+    }
+    status
+}
+
+/// Waits until one of the descriptors is ready.
+pub fn poll(entries: &mut [libc::pollfd], timeout_ms: i32) -> io::Result<()> {
+    let count = entries.len() as libc::nfds_t;
+    // SAFETY: pointer and count describe `entries`.
+    match check(unsafe { libc::poll(entries.as_mut_ptr(), count, timeout_ms) }) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+        outcome => outcome.map(drop),
+    }
 }
 
 /// Nanoseconds since 1970.
-pub(crate) fn now() -> i64 {
-    let time = clock(libc::CLOCK_REALTIME);
+pub fn now() -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure outlives the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut time) };
     time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
-/// Milliseconds since boot, for waiting.
-pub(crate) fn ticks() -> i64 {
-    let time = clock(libc::CLOCK_MONOTONIC);
-    time.tv_sec * 1000 + time.tv_nsec / 1_000_000
-}
-
-fn clock(id: libc::clockid_t) -> libc::timespec {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: room for the time; these clocks always exist.
-    unsafe { libc::clock_gettime(id, &raw mut time) };
-    time
-}
-
-/// Waits for events, at most `timeout` milliseconds, for ever if negative. An interruption is no event.
-pub(crate) fn poll(fds: &mut [libc::pollfd], timeout: c_int) -> io::Result<()> {
-    // SAFETY: the slice's own length is given.
-    match check(unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout) }) {
-        Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
-        _ => Ok(()),
+pub fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    // SAFETY: pointer and count describe `groups`.
+    unsafe {
+        check(libc::setgroups(groups.len(), groups.as_ptr()))?;
+        check(libc::setresgid(gid, gid, gid))?;
+        check(libc::setresuid(uid, uid, uid)).map(drop)
     }
 }
 
-/// Enters namespaces: `target` is a pidfd with several kinds, or one namespace's own descriptor.
-pub(crate) fn enter(target: &impl AsRawFd, kinds: c_int) -> io::Result<()> {
-    // SAFETY: no memory involved; the process is single-threaded.
-    check(unsafe { libc::setns(target.as_raw_fd(), kinds) }).map(drop)
+#[repr(C)]
+struct CapHeader {
+    version: u32,
+    pid: i32,
 }
 
-/// Leaves for new namespaces.
-pub(crate) fn unshare(kinds: c_int) -> io::Result<()> {
-    // SAFETY: no memory involved; the process is single-threaded.
-    check(unsafe { libc::unshare(kinds) }).map(drop)
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct CapData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
 }
 
-/// Writes a small file of the kernel's.
-pub(crate) fn write_file(path: impl AsRef<Path>, text: &str) -> io::Result<()> {
-    let file = open(path, libc::O_WRONLY, 0)?;
-    write(&file, text.as_bytes()).map(drop)
+/// Sets permitted and effective capabilities; nothing is inheritable.
+pub fn set_capabilities(mask: u64) -> io::Result<()> {
+    const VERSION_3: u32 = 0x2008_0522;
+    let header = CapHeader { version: VERSION_3, pid: 0 };
+    let half = |bits: u64| CapData { effective: bits as u32, permitted: bits as u32, inheritable: 0 };
+    let data = [half(mask & 0xffff_ffff), half(mask >> 32)];
+    // SAFETY: header and data have version 3's layout, which has two data elements.
+    check_long(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
 }
 
-/// Closes everything above the standard streams but `keep`.
-pub(crate) fn close_all_but(keep: &mut [RawFd]) {
-    keep.sort_unstable();
-    let mut from: c_uint = 3;
-    for fd in keep.iter().filter_map(|fd| c_uint::try_from(*fd).ok()).filter(|fd| *fd >= 3) {
-        if fd > from {
-            close_range(from, fd - 1);
+/// Runs a program. Returns only if that fails.
+pub fn execve(path: &CStr, args: &[CString], env: &[CString]) -> io::Error {
+    let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
+        list.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
+    };
+    let (args, env) = (pointers(args), pointers(env));
+    // SAFETY: both arrays end with a null pointer and outlive the call.
+    unsafe { libc::execve(path.as_ptr(), args.as_ptr(), env.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Leaves at once, without running anything of the parent's.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: does not return.
+    unsafe { libc::_exit(code) }
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// Forks into new namespaces. Returns 0 in the child, the child's pid in the parent.
+pub fn clone3(flags: u64, cgroup: Option<&OwnedFd>) -> io::Result<i32> {
+    const INTO_CGROUP: u64 = 0x2_0000_0000;
+    let mut args = CloneArgs { flags, exit_signal: libc::SIGCHLD as u64, ..CloneArgs::default() };
+    if let Some(cgroup) = cgroup {
+        args.flags |= INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: without a stack and CLONE_VM this is fork; this process has one thread, so the child may go on as usual.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
+    check_long(pid).map(|pid| pid as i32)
+}
+
+/// A descriptor that stands for a process.
+pub fn pidfd(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: no memory is involved.
+    check_long(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }).map(|fd| owned(fd as RawFd))
+}
+
+/// Receives bytes and descriptors.
+pub fn receive(socket: &impl AsRawFd, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) -> io::Result<usize> {
+    #[repr(align(8))]
+    struct Control([u8; 256]);
+    let mut control = Control([0; 256]);
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: all pointers describe live buffers; control messages are walked with the kernel's own macros.
+    unsafe {
+        let mut message = std::mem::zeroed::<libc::msghdr>();
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = control.0.as_mut_ptr().cast();
+        message.msg_controllen = control.0.len();
+        let got = libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC);
+        let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
+        let mut header = libc::CMSG_FIRSTHDR(&raw const message);
+        while !header.is_null() {
+            if (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SCM_RIGHTS {
+                let data: *const RawFd = libc::CMSG_DATA(header).cast();
+                let bytes = (*header).cmsg_len - libc::CMSG_LEN(0) as usize;
+                for index in 0..bytes / size_of::<RawFd>() {
+                    fds.push(owned(data.add(index).read_unaligned()));
+                }
+            }
+            header = libc::CMSG_NXTHDR(&raw const message, header);
         }
-        from = fd + 1;
+        Ok(got)
     }
-    close_range(from, c_uint::MAX);
 }
 
-fn close_range(first: c_uint, last: c_uint) {
-    // SAFETY: only a child that is about to become another program calls this, and uses none of these again.
-    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-}
-
-/// Sends bytes with descriptors attached to the first of them.
-pub(crate) fn send(socket: &impl AsRawFd, bytes: &[u8], fds: &[RawFd]) -> io::Result<usize> {
+/// Sends bytes with descriptors; says how many bytes went out. The descriptors go with the first byte.
+pub fn send(socket: &impl AsRawFd, bytes: &[u8], fds: &[OwnedFd]) -> io::Result<usize> {
+    #[repr(align(8))]
+    struct Control([u8; 64]);
+    let mut control = Control([0; 64]);
     let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-    let mut control = [0u64; 16];
-    // SAFETY: all-zero is a valid msghdr.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_iov = &raw mut part;
-    message.msg_iovlen = 1;
-    if !fds.is_empty() {
-        let size = c_uint::try_from(std::mem::size_of_val(fds)).map_err(|_| io::ErrorKind::InvalidInput)?;
-        message.msg_control = control.as_mut_ptr().cast();
-        // SAFETY: pure arithmetic, and the control buffer has room for `MAX_FRAME_FDS` descriptors and a header.
-        unsafe {
+    // SAFETY: all pointers describe live buffers; the control buffer has room for the eight descriptors of a frame.
+    unsafe {
+        let mut message = std::mem::zeroed::<libc::msghdr>();
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        if !fds.is_empty() {
+            let size = (fds.len() * size_of::<RawFd>()) as libc::c_uint;
+            message.msg_control = control.0.as_mut_ptr().cast();
             message.msg_controllen = libc::CMSG_SPACE(size) as usize;
             let header = libc::CMSG_FIRSTHDR(&raw const message);
             (*header).cmsg_level = libc::SOL_SOCKET;
             (*header).cmsg_type = libc::SCM_RIGHTS;
             (*header).cmsg_len = libc::CMSG_LEN(size) as usize;
-            std::ptr::copy_nonoverlapping(fds.as_ptr().cast(), libc::CMSG_DATA(header), size as usize);
+            let data: *mut RawFd = libc::CMSG_DATA(header).cast();
+            for (index, fd) in fds.iter().enumerate() {
+                data.add(index).write_unaligned(fd.as_raw_fd());
+            }
         }
+        let put =
+            libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT);
+        usize::try_from(put).map_err(|_| io::Error::last_os_error())
     }
-    let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
-    // SAFETY: every pointer in the message is valid for the call.
-    let count = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) };
-    usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
 
-/// Receives bytes and the descriptors sent with them; 0 is the end.
-pub(crate) fn receive(
-    socket: &impl AsRawFd,
-    buffer: &mut [u8],
-    fds: &mut Vec<OwnedFd>,
-) -> io::Result<usize> {
-    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    let mut control = [0u64; 16];
-    // SAFETY: all-zero is a valid msghdr.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_iov = &raw mut part;
-    message.msg_iovlen = 1;
-    message.msg_control = control.as_mut_ptr().cast();
-    message.msg_controllen = std::mem::size_of_val(&control);
-    let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
-    // SAFETY: every pointer in the message is valid for the call.
-    let count = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
-    let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-    // SAFETY: the kernel filled the control buffer; the macros stay inside `msg_controllen`.
-    let mut header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
-    while !header.is_null() {
-        // SAFETY: as above; each descriptor is new and ours.
-        unsafe {
-            if (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SCM_RIGHTS {
-                let bytes = (*header).cmsg_len - libc::CMSG_LEN(0) as usize;
-                let data = libc::CMSG_DATA(header).cast::<RawFd>();
-                for at in 0..bytes / size_of::<RawFd>() {
-                    fds.push(OwnedFd::from_raw_fd(data.add(at).read_unaligned()));
-                }
-            }
-            header = libc::CMSG_NXTHDR(&raw const message, header);
-        }
-    }
-    Ok(count)
+pub fn accept(listener: &impl AsRawFd) -> io::Result<OwnedFd> {
+    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: no address is asked for.
+    let fd = unsafe { libc::accept4(listener.as_raw_fd(), ptr::null_mut(), ptr::null_mut(), flags) };
+    check(fd).map(owned)
+}
+
+pub fn tcp_socket(v6: bool) -> io::Result<OwnedFd> {
+    let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) }).map(owned)
 }
