@@ -1,1 +1,49 @@
-//! The controllers, each a pure decision and its wiring on the reconcile loop.
+//! Controllers: ordinary API clients that keep what is in line with what should be.
+//!
+//! Each watches, decides about one object and writes through the API, like any program outside. Here so far are the
+//! two a Pod needs: what every namespace holds, and how a namespace ends. Workload controllers are not here yet.
+//!
+//! Start at [`run`].
+
+mod namespace;
+mod namespace_content;
+
+use kube::runtime::Controller;
+use kube::runtime::watcher;
+use kube::{Api, Client};
+use outrigger_reconcile as reconcile;
+use tokio_util::sync::CancellationToken;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
+
+/// What the controllers need to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The cluster's authority, PEM: published in every namespace (L9).
+    pub ca_certificate: String,
+}
+
+/// Runs every controller until `stop`.
+pub async fn run(client: Client, config: Config, stop: CancellationToken) {
+    let namespaces = Api::<Namespace>::all(client.clone());
+    let own = |name: &str| watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let of_namespace = |namespace: Option<String>| {
+        namespace.map(|name| kube::runtime::reflector::ObjectRef::<Namespace>::new(&name))
+    };
+    let content = Controller::new(namespaces.clone(), watcher::Config::default())
+        .watches(Api::<ServiceAccount>::all(client.clone()), own("default"), move |object| {
+            of_namespace(object.metadata.namespace)
+        })
+        .watches(Api::<ConfigMap>::all(client.clone()), own("kube-root-ca.crt"), move |object| {
+            of_namespace(object.metadata.namespace)
+        });
+    let deletion = Controller::new(namespaces, watcher::Config::default());
+    tokio::join!(
+        reconcile::run(
+            content,
+            namespace_content::NamespaceContent { client: client.clone(), config },
+            stop.clone()
+        ),
+        reconcile::run(deletion, namespace::NamespaceDeletion { client }, stop),
+    );
+}
