@@ -244,12 +244,19 @@ fn v1_values(controller: &str, resources: &Resources) -> Vec<(&'static str, Stri
     values
 }
 
-/// R13.11: shares 2..=262144 become weights 1..=10000.
+/// R13.11: shares 2, 1024 and 262144 become weights 1, 100 and 10000; between them on a curve.
+fn weight(shares: u64) -> u64 {
+    let log = f64::from(u32::try_from(shares.clamp(2, 262_144)).unwrap_or(2)).log2();
+    let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 10000")]
+    let weight = (10_f64.powf(exponent) - 1e-9).ceil() as u64;
+    weight.clamp(1, 10_000)
+}
+
 fn v2_values(resources: &Resources) -> Vec<(&'static str, String)> {
     let mut values = vec![];
     if let Some(shares) = resources.cpu_shares {
-        let weight = 1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142;
-        values.push(("cpu.weight", weight.to_string()));
+        values.push(("cpu.weight", weight(shares).to_string()));
     }
     if let Some(quota) = resources.cpu_quota {
         let quota = if quota < 0 { "max".to_owned() } else { quota.to_string() };
@@ -303,10 +310,6 @@ mod tests {
     /// R13.11
     #[test]
     fn shares_become_weights() {
-        let weight = |shares: u64| {
-            let resources = Resources { cpu_shares: Some(shares), ..Resources::default() };
-            v2_values(&resources).remove(0).1
-        };
-        assert_eq!([2, 1024, 262_144].map(weight), ["1", "39", "10000"]);
+        assert_eq!([2, 1024, 262_144].map(weight), [1, 100, 10_000]);
     }
 }

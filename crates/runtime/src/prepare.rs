@@ -131,6 +131,7 @@ pub(crate) fn process(
             env.push(format!("{name}={value}"));
         }
     };
+    default("HOME", if security.uid == 0 { "/root" } else { "/" });
     default("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     if tty {
         default("TERM", "xterm");

@@ -20,6 +20,9 @@ const MOUNT_ATTR_RDONLY: u64 = 1;
 /// The highest capability number tried; the kernel refuses those it does not know.
 const LAST_CAPABILITY: u64 = 63;
 
+/// One seccomp program.
+pub type Program = Vec<libc::sock_filter>;
+
 /// Why the child could not become the container.
 pub struct Failed {
     pub message: String,
@@ -37,7 +40,7 @@ fn during<T>(step: impl Into<String>, result: io::Result<T>) -> Result<T, Failed
 }
 
 /// Becomes the container's main process. Returns only on failure.
-pub fn run(start: &Start, shm: Option<&str>, seccomp: Option<OwnedFd>) -> Failed {
+pub fn run(start: &Start, shm: Option<&str>, seccomp: &[Program]) -> Failed {
     match prepare(start, shm) {
         Ok(()) => execute(&start.process, seccomp),
         Err(failed) => failed,
@@ -259,14 +262,14 @@ fn make_parent(path: &str) -> Result<(), Failed> {
 }
 
 /// Takes on the process's identity and runs its program. Returns only on failure.
-pub fn execute(process: &Process, seccomp: Option<OwnedFd>) -> Failed {
+pub fn execute(process: &Process, seccomp: &[Program]) -> Failed {
     match take_identity(process, seccomp) {
         Ok(()) => run_program(process),
         Err(failed) => failed,
     }
 }
 
-fn take_identity(process: &Process, seccomp: Option<OwnedFd>) -> Result<(), Failed> {
+fn take_identity(process: &Process, seccomp: &[Program]) -> Result<(), Failed> {
     if process.make_cwd && !process.cwd.is_empty() {
         // A read-only root may refuse; entering it below tells.
         let _ = fs::DirBuilder::new().recursive(true).mode(0o755).create(&process.cwd);
@@ -275,39 +278,32 @@ fn take_identity(process: &Process, seccomp: Option<OwnedFd>) -> Result<(), Fail
         // Lowering it needs a privilege that not every node has.
         let _ = fs::write("/proc/self/oom_score_adj", score.to_string());
     }
-    let programs = seccomp.map(|fd| during("read the seccomp program", read_programs(fd))).transpose()?;
     for capability in (0..=LAST_CAPABILITY).filter(|bit| process.capabilities & (1 << bit) == 0) {
         if sys::prctl(libc::PR_CAPBSET_DROP, capability).is_err() {
             break;
         }
     }
     if !process.no_new_privileges {
-        load(programs.as_deref().unwrap_or_default())?;
+        load(seccomp)?;
     }
     let ids = sys::set_ids(process.uid, process.gid, &process.groups);
     during(format!("become user {}:{}", process.uid, process.gid), ids)?;
     if process.uid == 0 {
-        let known = sys_known_capabilities();
-        during("set capabilities", sys::set_capabilities(process.capabilities & known))?;
+        // What this machine's root lacks cannot be given away.
+        let own = sys::permitted_capabilities();
+        during("set capabilities", sys::set_capabilities(process.capabilities & own))?;
     }
     if !process.cwd.is_empty() {
         during(format!("enter {}", process.cwd), sys::chdir(&process.cwd))?;
     }
     if process.no_new_privileges {
         during("give up new privileges", sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1))?;
-        load(programs.as_deref().unwrap_or_default())?;
+        load(seccomp)?;
     }
     Ok(())
 }
 
-/// The capabilities this kernel has, as bits.
-fn sys_known_capabilities() -> u64 {
-    let last = fs::read_to_string("/proc/sys/kernel/cap_last_cap").ok();
-    let last = last.and_then(|text| text.trim().parse::<u32>().ok()).unwrap_or(40);
-    u64::MAX >> (63 - last.min(63))
-}
-
-fn load(programs: &[Vec<libc::sock_filter>]) -> Result<(), Failed> {
+fn load(programs: &[Program]) -> Result<(), Failed> {
     for program in programs {
         during("install the seccomp program", sys::set_seccomp(program))?;
     }
@@ -315,7 +311,7 @@ fn load(programs: &[Vec<libc::sock_filter>]) -> Result<(), Failed> {
 }
 
 /// Programs as the agent sends them: a count of instructions (u32, little endian), then eight bytes each, repeated.
-fn read_programs(fd: OwnedFd) -> io::Result<Vec<Vec<libc::sock_filter>>> {
+pub fn read_programs(fd: OwnedFd) -> io::Result<Vec<Program>> {
     let mut bytes = Vec::new();
     let mut file = fs::File::from(fd);
     io::Seek::rewind(&mut file)?;

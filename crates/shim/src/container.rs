@@ -69,16 +69,20 @@ impl Container {
     fn launch(&mut self, sandbox: &Sandbox, seccomp: Option<OwnedFd>) -> Result<i32, Failed> {
         let io =
             self.open_streams().map_err(|error| spawn::failed("make the container's streams", &error))?;
+        let programs = seccomp.map(child::read_programs).transpose();
+        let programs = programs.map_err(|error| spawn::failed("read the seccomp program", &error))?;
+        let programs = programs.unwrap_or_default();
         let place = Place::of_container(sandbox, &self.start)?;
         let (start, shm) = (&self.start, sandbox.shm.as_deref());
         let tty = start.process.tty;
-        spawn::spawn(place, io, tty, || child::run(start, shm, seccomp))
+        spawn::spawn(place, io, tty, || child::run(start, shm, &programs))
     }
 
     /// The child's standard streams; ours are kept.
     fn open_streams(&mut self) -> io::Result<[Option<OwnedFd>; 3]> {
         if self.start.process.tty {
             let (master, slave) = sys::open_terminal("/dev/ptmx")?;
+            sys::chown(&slave, self.start.process.uid, self.start.process.gid)?;
             sys::set_nonblocking(&master)?;
             if self.start.stdin {
                 self.stdin = Some(sys::dup(&master)?);
@@ -89,12 +93,15 @@ impl Container {
         let mut io = [None, None, None];
         if self.start.stdin {
             let (read, write) = sys::pipe()?;
+            sys::chown(&read, self.start.process.uid, self.start.process.gid)?;
             io[0] = Some(read);
             self.stdin = Some(write);
         }
         for (slot, name) in [(1, "stdout"), (2, "stderr")] {
             let (read, write) = sys::pipe()?;
             sys::set_nonblocking(&read)?;
+            // /dev/stdout is opened anew by programs of other users.
+            sys::chown(&write, self.start.process.uid, self.start.process.gid)?;
             self.streams.push(Stream::new(read, name));
             io[slot] = Some(write);
         }

@@ -248,9 +248,16 @@ impl Sandbox {
                 Err(error) => return system("open a terminal", &error),
             }
         }
+        let programs = match seccomp.map(child::read_programs).transpose() {
+            Ok(programs) => programs.unwrap_or_default(),
+            Err(error) => return system("read the seccomp program", &error),
+        };
+        for stream in io.iter().flatten() {
+            // Somebody else's kind of file may refuse; the open descriptor works all the same.
+            let _ = sys::chown(stream, exec.process.uid, exec.process.gid);
+        }
         let spawned = Place::beside(main, &start).and_then(|place| {
-            let target = sys::pidfd(main).map_err(|error| spawn::failed("open the container", &error))?;
-            spawn::spawn(place, io, exec.process.tty, || join_and_run(&target, &exec, seccomp))
+            spawn::spawn(place, io, exec.process.tty, || child::execute(&exec.process, &programs))
         });
         match spawned {
             Ok(pid) => {
@@ -342,22 +349,11 @@ fn not_found(container: &str) -> Answer {
     refused(FailureKind::NotFound, format!("container {container} not found"))
 }
 
-/// The child of an exec: enters the container and runs the command.
-fn join_and_run(target: &OwnedFd, exec: &Exec, seccomp: Option<OwnedFd>) -> Failed {
-    let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP;
-    if let Err(error) = sys::setns(target, namespaces) {
-        return spawn::failed("enter the container", &error);
-    }
-    child::execute(&exec.process, seccomp)
-}
-
-/// Process 1 of a shared pid namespace: collects orphans, nothing else.
+/// Process 1 of a shared pid namespace: collects orphans, nothing else. It keeps nothing open, so that the end of its
+/// parent is seen as such.
 fn pause() -> ! {
     sys::reset_signals();
     sys::ignore_signal(libc::SIGTERM);
-    loop {
-        if sys::reap().is_none() {
-            std::thread::sleep(std::time::Duration::from_millis(200));
-        }
-    }
+    sys::close_from(0);
+    sys::sleep_as_init()
 }

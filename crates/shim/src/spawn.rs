@@ -20,6 +20,8 @@ pub struct Place {
     procs: Vec<String>,
     /// A process whose pid namespace it joins, and our own to come back to.
     pid_of: Option<OwnedFd>,
+    /// Enter the files of that process too.
+    enter: bool,
 }
 
 /// A failure of the parent's side.
@@ -55,7 +57,7 @@ impl Place {
         let mut procs = start.cgroup.procs.clone();
         procs.extend(start.cgroup.v2_dir.iter().map(|dir| format!("{dir}/cgroup.procs")));
         let pid_of = sys::pidfd(main).map_err(|error| failed("open the container's process", &error))?;
-        Ok(Self { flags: 0, v2: None, procs, pid_of: Some(pid_of) })
+        Ok(Self { flags: 0, v2: None, procs, pid_of: Some(pid_of), enter: true })
     }
 }
 
@@ -76,9 +78,10 @@ pub fn spawn(
     let pid = sys::clone3(place.flags, place.v2.as_ref());
     if pid.as_ref().is_ok_and(|pid| *pid == 0) {
         drop((report, open));
-        let failure = in_child(&gate, &io, tty, body);
+        let failure = in_child(&place, &gate, &told, &io, tty, body);
         let text = format!("{}\n{}\n{}", failure.errno, u8::from(failure.at_exec), failure.message);
-        let _ = sys::write(&told, text.as_bytes());
+        // Nobody is left to be told if this fails.
+        let _ = sys::write(&REPORT, text.as_bytes());
         sys::exit_now(127);
     }
     if place.pid_of.is_some() {
@@ -109,7 +112,17 @@ pub fn spawn(
     Err(Failed { message: parts.next().unwrap_or_default().to_owned(), errno, at_exec })
 }
 
-fn in_child(gate: &OwnedFd, io: &[Option<OwnedFd>; 3], tty: bool, body: impl FnOnce() -> Failed) -> Failed {
+/// Where a child keeps the pipe it reports on.
+const REPORT: i32 = 3;
+
+fn in_child(
+    place: &Place,
+    gate: &OwnedFd,
+    told: &OwnedFd,
+    io: &[Option<OwnedFd>; 3],
+    tty: bool,
+    body: impl FnOnce() -> Failed,
+) -> Failed {
     let mut byte = [0];
     if !matches!(sys::read(gate, &mut byte), Ok(1)) {
         return failed("start", &io::ErrorKind::Interrupted.into());
@@ -131,5 +144,15 @@ fn in_child(gate: &OwnedFd, io: &[Option<OwnedFd>; 3], tty: bool, body: impl FnO
     if tty && let Err(error) = sys::take_terminal() {
         return failed("take the terminal", &error);
     }
+    if let Err(error) = sys::keep_as(told, REPORT) {
+        return failed("keep the report", &error);
+    }
+    if let Some(target) = place.pid_of.as_ref().filter(|_| place.enter)
+        && let Err(error) = sys::setns(target, libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP)
+    {
+        return failed("enter the container", &error);
+    }
+    // A container's paths may lead through /proc/self/fd: nothing of the node's may be found there.
+    sys::close_from(REPORT + 1);
     body()
 }

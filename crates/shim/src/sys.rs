@@ -203,6 +203,15 @@ pub fn become_stream(fd: &impl AsRawFd, number: RawFd) -> io::Result<()> {
     check(unsafe { libc::dup2(fd.as_raw_fd(), number) }).map(drop)
 }
 
+/// Makes `fd` the descriptor `number`, closed on exec.
+pub fn keep_as(fd: &impl AsRawFd, number: RawFd) -> io::Result<()> {
+    if fd.as_raw_fd() == number {
+        return Ok(());
+    }
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::dup3(fd.as_raw_fd(), number, libc::O_CLOEXEC) }).map(drop)
+}
+
 pub fn read(fd: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<usize> {
     // SAFETY: pointer and length describe `buffer`.
     let got = unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
@@ -318,6 +327,39 @@ pub fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     }
 }
 
+/// The capabilities this process may use, as bits.
+pub fn permitted_capabilities() -> u64 {
+    let header = CapHeader { version: CAPABILITY_VERSION, pid: 0 };
+    let none = CapData { effective: 0, permitted: 0, inheritable: 0 };
+    let mut data = [none; 2];
+    // SAFETY: header and data have version 3's layout, which has two data elements.
+    unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) };
+    u64::from(data[0].permitted) | u64::from(data[1].permitted) << 32
+}
+
+/// Gives an open file to somebody.
+pub fn chown(fd: &impl AsRawFd, uid: u32, gid: u32) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::fchown(fd.as_raw_fd(), uid, gid) }).map(drop)
+}
+
+/// Closes every descriptor from `first` on.
+pub fn close_from(first: RawFd) {
+    // SAFETY: only called in a child that has nothing left to do with them; failure leaves them to exec.
+    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
+}
+
+/// Sleeps for ever; children are collected by the kernel.
+pub fn sleep_as_init() -> ! {
+    ignore_signal(libc::SIGCHLD);
+    loop {
+        // SAFETY: no memory is involved.
+        unsafe { libc::pause() };
+    }
+}
+
+const CAPABILITY_VERSION: u32 = 0x2008_0522;
+
 #[repr(C)]
 struct CapHeader {
     version: u32,
@@ -334,8 +376,7 @@ struct CapData {
 
 /// Sets permitted and effective capabilities; nothing is inheritable.
 pub fn set_capabilities(mask: u64) -> io::Result<()> {
-    const VERSION_3: u32 = 0x2008_0522;
-    let header = CapHeader { version: VERSION_3, pid: 0 };
+    let header = CapHeader { version: CAPABILITY_VERSION, pid: 0 };
     let half = |bits: u64| CapData { effective: bits as u32, permitted: bits as u32, inheritable: 0 };
     let data = [half(mask & 0xffff_ffff), half(mask >> 32)];
     // SAFETY: header and data have version 3's layout, which has two data elements.
