@@ -1,6 +1,7 @@
 //! The built-in admission plug-ins, in the order of I31. What they need to know of other objects comes through
 //! [`Lookup`]; nothing is read or written here.
 
+mod limits;
 mod pod;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,10 @@ pub trait Lookup: std::fmt::Debug + Sync {
     /// The StorageClass new claims get (I44).
     fn default_storage_class(&self) -> Option<Object> {
         None
+    }
+    /// The LimitRanges of a namespace (I35).
+    fn limit_ranges(&self, _namespace: &str) -> Vec<Object> {
+        Vec::new()
     }
     /// The RuntimeClass of that name.
     fn runtime_class(&self, _name: &str) -> Option<Object> {
@@ -62,7 +67,10 @@ pub(crate) fn admit_create(
 ) -> Result<(), StatusError> {
     namespace_lifecycle(kind, object, context)?;
     match (&*kind.group, &*kind.kind) {
-        ("", "Pod") => pod::admit(object, context)?,
+        ("", "Pod") => {
+            limits::apply_defaults(object, context.namespace, context.lookup);
+            pod::admit(object, context)?;
+        }
         ("", "Node") => taint_new_node(object),
         ("", "PersistentVolumeClaim") => {
             default_storage_class(object, context.lookup);
@@ -77,13 +85,16 @@ pub(crate) fn admit_create(
 }
 
 /// The validating phase of a create.
-#[expect(clippy::unnecessary_wraps, reason = "PodSecurity and ResourceQuota refuse here")]
 pub(crate) fn validate_create(
-    _kind: &KindInfo,
-    _object: &Object,
-    _context: &CreateContext<'_>,
+    kind: &KindInfo,
+    object: &Object,
+    context: &CreateContext<'_>,
 ) -> Result<(), StatusError> {
-    Ok(())
+    match (&*kind.group, &*kind.kind) {
+        ("", "Pod") => limits::check_pod(object, context.namespace, context.lookup),
+        ("", "PersistentVolumeClaim") => limits::check_claim(object, context.namespace, context.lookup),
+        _ => Ok(()),
+    }
 }
 
 /// The mutating phase of an update.

@@ -1,1 +1,202 @@
+//! Whole creates and deletes through the pipeline, with a small cluster to look things up in.
 
+use outrigger_api::{KindInfo, Object, Registry, WallTime};
+use serde_json::{Value, json};
+
+use super::Lookup;
+use crate::{
+    CreateContext, DeleteContext, DeleteDecision, DeleteOptions, UpdateContext, admit_create, admit_delete,
+    admit_status_update, admit_update, strategy,
+};
+
+#[derive(Debug, Default)]
+struct Cluster {
+    ranges: Vec<Value>,
+}
+
+fn object(value: Value) -> Object {
+    Object::from_value(value).expect("an object")
+}
+
+impl Lookup for Cluster {
+    fn namespace(&self, name: &str) -> Option<Object> {
+        match name {
+            "default" => Some(object(json!({"metadata": {"name": name}, "status": {"phase": "Active"}}))),
+            "ending" => Some(object(json!({"metadata": {"name": name}, "status": {"phase": "Terminating"}}))),
+            _ => None,
+        }
+    }
+
+    fn service_account(&self, _namespace: &str, name: &str) -> Option<Object> {
+        (name == "default").then(|| object(json!({"imagePullSecrets": [{"name": "s"}]})))
+    }
+
+    fn priority_class(&self, name: &str) -> Option<Object> {
+        (name == "high").then(|| object(json!({"metadata": {"name": name}, "value": 7})))
+    }
+
+    fn default_priority_class(&self) -> Option<Object> {
+        None
+    }
+
+    fn limit_ranges(&self, _namespace: &str) -> Vec<Object> {
+        self.ranges.iter().map(|spec| object(json!({"spec": {"limits": [spec]}}))).collect()
+    }
+}
+
+fn kind(group: &str, name: &str) -> KindInfo {
+    Registry::builtin().by_kind(group, "v1", name).expect("built in").as_ref().clone()
+}
+
+fn now() -> WallTime {
+    "2026-01-01T00:00:00Z".parse().expect("a time")
+}
+
+fn create(kind: &KindInfo, namespace: &str, cluster: &Cluster, value: Value) -> Result<Object, String> {
+    let mut object = object(value);
+    let context =
+        CreateContext { namespace, now: now(), uid: "u", suffix: "abcde", dry_run: false, lookup: cluster };
+    admit_create(kind, &mut object, &context).map_err(|error| error.message)?;
+    Ok(object)
+}
+
+fn pod(spec: Value) -> Value {
+    let mut tree = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "c", "image": "a:1"}]}});
+    json_patch::merge(&mut tree["spec"], &spec);
+    tree
+}
+
+/// R1.9, R1.10, R12.27, I36, I42, I43.
+#[test]
+fn a_new_pod_is_completed() {
+    let made = create(&kind("", "Pod"), "default", &Cluster::default(), pod(json!({}))).expect("accepted");
+    let spec = &made.0["spec"];
+    assert_eq!(spec["serviceAccountName"], "default");
+    assert_eq!(spec["imagePullSecrets"], json!([{"name": "s"}]));
+    assert_eq!(spec["priority"], 0);
+    assert_eq!(spec["preemptionPolicy"], "PreemptLowerPriority");
+    assert_eq!(spec["tolerations"].as_array().map(Vec::len), Some(2));
+    assert_eq!(spec["volumes"][0]["name"], "kube-api-access-abcde");
+    assert_eq!(made.0["metadata"]["generation"], 1);
+    assert_eq!(made.0["status"], json!({"phase": "Pending", "qosClass": "BestEffort"}));
+}
+
+/// I34, I36, I42.
+#[test]
+fn refusals() {
+    let pods = kind("", "Pod");
+    for (namespace, spec, expected) in [
+        ("gone", json!({}), "namespaces \"gone\" not found"),
+        (
+            "ending",
+            json!({}),
+            "pods \"p\" is forbidden: unable to create new content in namespace ending because it is being terminated",
+        ),
+        (
+            "default",
+            json!({"serviceAccountName": "x"}),
+            "pods \"p\" is forbidden: error looking up service account default/x: serviceaccount \"x\" not found",
+        ),
+        (
+            "default",
+            json!({"priorityClassName": "x"}),
+            "pods \"p\" is forbidden: no PriorityClass with name x was found",
+        ),
+        (
+            "default",
+            json!({"priorityClassName": "high", "priority": 1}),
+            "pods \"p\" is forbidden: the integer value of priority (1) must not be provided in pod spec; priority admission controller computed 7 from the given PriorityClass name",
+        ),
+    ] {
+        let refused = create(&pods, namespace, &Cluster::default(), pod(spec));
+        assert_eq!(refused.expect_err("refused"), expected);
+    }
+}
+
+/// I35.
+#[test]
+fn limit_ranges() {
+    let pods = kind("", "Pod");
+    let defaults = Cluster {
+        ranges: vec![
+            json!({"type": "Container", "default": {"cpu": "1"}, "defaultRequest": {"cpu": "500m"}}),
+        ],
+    };
+    let made = create(&pods, "default", &defaults, pod(json!({}))).expect("accepted");
+    let resources = &made.0["spec"]["containers"][0]["resources"];
+    assert_eq!(resources, &json!({"requests": {"cpu": "500m"}, "limits": {"cpu": "1"}}));
+    assert_eq!(
+        made.str_at(&["metadata", "annotations", "kubernetes.io/limit-ranger"]),
+        "LimitRanger plugin set: cpu request for container c; cpu limit for container c"
+    );
+    let bounded = Cluster { ranges: vec![json!({"type": "Container", "max": {"cpu": "1"}})] };
+    for (limits, expected) in [
+        (json!({}), "pods \"p\" is forbidden: maximum cpu usage per Container is 1.  No limit is specified"),
+        (
+            json!({"limits": {"cpu": "2"}}),
+            "pods \"p\" is forbidden: maximum cpu usage per Container is 1, but limit is 2",
+        ),
+    ] {
+        let spec = json!({"containers": [{"name": "c", "image": "a:1", "resources": limits}]});
+        assert_eq!(create(&pods, "default", &bounded, pod(spec)).expect_err("refused"), expected);
+    }
+}
+
+fn stored(value: Value) -> Object {
+    let mut made = create(&kind("", "Pod"), "default", &Cluster::default(), value).expect("accepted");
+    *made.entry(&["metadata", "resourceVersion"]) = json!("5");
+    made
+}
+
+/// C8, C9, D3, R1.50.
+#[test]
+fn generation_and_status_are_kept_apart() {
+    let pods = kind("", "Pod");
+    let old = stored(pod(json!({})));
+    let cluster = Cluster::default();
+    let context = UpdateContext { now: now(), is_put: true, lookup: &cluster };
+    let mut new = old.clone();
+    new.0["spec"]["containers"][0]["image"] = json!("b:1");
+    *new.entry(&["status", "phase"]) = json!("Running");
+    admit_update(&pods, strategy::Endpoint::Main, &mut new, &old, &context).expect("accepted");
+    assert_eq!(new.0["metadata"]["generation"], 2);
+    assert_eq!(new.str_at(&["status", "phase"]), "Pending");
+
+    let mut new = old.clone();
+    new.0["spec"]["containers"][0]["image"] = json!("b:1");
+    *new.entry(&["status"]) = json!({"phase": "Running"});
+    admit_status_update(&pods, &mut new, &old, &context).expect("accepted");
+    assert_eq!(new.0["metadata"]["generation"], 1);
+    assert_eq!(new.0["spec"]["containers"][0]["image"], "a:1");
+    assert_eq!(new.0["status"], json!({"phase": "Running", "qosClass": "BestEffort"}));
+}
+
+/// D21, D24, C12, C13, R8.1.
+#[test]
+fn deletes() {
+    let pods = kind("", "Pod");
+    let decide = |object: &Object, options: DeleteOptions| {
+        let context = DeleteContext { now: now(), options: &options };
+        admit_delete(&pods, object, &context).expect("decided").0
+    };
+    let unbound = stored(pod(json!({})));
+    assert!(matches!(decide(&unbound, DeleteOptions::default()), DeleteDecision::MarkThenRemove(_)));
+    let bound = stored(pod(json!({"nodeName": "n"})));
+    let DeleteDecision::MarkDeleting(marked) = decide(&bound, DeleteOptions::default()) else {
+        panic!("a bound pod stops first");
+    };
+    assert_eq!(marked.0["metadata"]["deletionGracePeriodSeconds"], 30);
+    assert_eq!(marked.0["metadata"]["deletionTimestamp"], "2026-01-01T00:00:30Z");
+    assert_eq!(marked.0["metadata"]["generation"], 2);
+    assert_eq!(decide(&marked, DeleteOptions::default()), DeleteDecision::Unchanged);
+    let mut held = unbound;
+    *held.entry(&["metadata", "finalizers"]) = json!(["a/b"]);
+    let DeleteDecision::MarkDeleting(marked) = decide(&held, DeleteOptions::default()) else {
+        panic!("a finalizer holds it");
+    };
+    assert!(!strategy::completes_deletion(&pods, &marked));
+    let mut freed = marked;
+    *freed.entry(&["metadata", "finalizers"]) = json!([]);
+    assert!(strategy::completes_deletion(&pods, &freed));
+}

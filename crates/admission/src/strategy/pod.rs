@@ -73,6 +73,15 @@ pub(super) fn prepare_update(new: &mut Object, old: &Object) {
     }
 }
 
+/// R1.51: a status writer that does not speak of the class does not change it.
+pub(super) fn keep_qos_class(new: &mut Object, old: &Object) {
+    if new.str_at(&["status", "qosClass"]).is_empty()
+        && let Some(class) = old.at(&["status", "qosClass"]).cloned()
+    {
+        *new.entry(&["status", "qosClass"]) = class;
+    }
+}
+
 /// H42: the stored Pod with the ephemeral containers of the request.
 pub(super) fn keep_only_ephemeral_containers(new: &mut Object, old: &Object) {
     let asked = new.at(&["spec", "ephemeralContainers"]).cloned();

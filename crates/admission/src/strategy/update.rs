@@ -56,6 +56,9 @@ pub fn prepare_update(kind: &KindInfo, endpoint: Endpoint, new: &mut Object, old
         Endpoint::Status => {
             keep_only(new, old, "status");
             restore_metadata(kind, new, old);
+            if (&*kind.group, &*kind.kind) == ("", "Pod") {
+                pod::keep_qos_class(new, old);
+            }
         }
         Endpoint::EphemeralContainers => {
             pod::keep_only_ephemeral_containers(new, old);

@@ -1,1 +1,209 @@
+//! Kinds other than Pod: the rule, the object, and every finding in order.
 
+use outrigger_api::{Object, Registry};
+use serde_json::{Value, json};
+
+use super::{on_create, on_update};
+use crate::field::Findings;
+
+fn template() -> Value {
+    json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "a:1"}]}})
+}
+
+#[track_caller]
+fn check(rule: &str, group: &str, kind: &str, new: Value, old: Option<Value>, expected: &[&str]) {
+    let version = if group == "autoscaling" { "v2" } else { "v1" };
+    let kind = Registry::builtin().by_kind(group, version, kind).expect("built in");
+    let make = |value: Value| {
+        let mut object = Object::from_value(value).expect("an object");
+        crate::defaults::apply(&kind, &mut object);
+        object
+    };
+    let mut findings = Findings::default();
+    match old {
+        None => on_create(&kind, &make(new), &mut findings),
+        Some(old) => on_update(&kind, &make(new), &make(old), &mut findings),
+    }
+    let lines: Vec<String> =
+        findings.causes().iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+    assert_eq!(lines, expected, "{rule}");
+}
+
+/// K15, K16.
+#[test]
+fn data() {
+    check(
+        "K15",
+        "",
+        "ConfigMap",
+        json!({"data": {"a": "1"}, "binaryData": {"a": "AA=="}}),
+        None,
+        &[r#"data[a]: Invalid value: "a": duplicate of key present in binaryData"#],
+    );
+    check(
+        "K15",
+        "",
+        "ConfigMap",
+        json!({"data": {"a": "x".repeat(1_048_577)}}),
+        None,
+        &["[]: Too long: may not be more than 1048576 bytes"],
+    );
+    check(
+        "K15",
+        "",
+        "ConfigMap",
+        json!({"immutable": true, "data": {"a": "2"}}),
+        Some(json!({"immutable": true, "data": {"a": "1"}})),
+        &["data: Forbidden: field is immutable when `immutable` is set"],
+    );
+    check(
+        "K16",
+        "",
+        "Secret",
+        json!({"type": "kubernetes.io/tls", "stringData": {"tls.crt": "x"}}),
+        None,
+        &["data[tls.key]: Required value"],
+    );
+}
+
+/// K13.
+#[test]
+fn services() {
+    let port = json!([{"port": 80}]);
+    check("K13", "", "Service", json!({"spec": {"ports": port}}), None, &[]);
+    check("K13", "", "Service", json!({"spec": {}}), None, &["spec.ports: Required value"]);
+    check("K13", "", "Service", json!({"spec": {"clusterIP": "None"}}), None, &[]);
+    check(
+        "K13",
+        "",
+        "Service",
+        json!({"spec": {"ports": [{"port": 80, "nodePort": 30000}]}}),
+        None,
+        &["spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"],
+    );
+    check(
+        "K13",
+        "",
+        "Service",
+        json!({"spec": {"ports": port, "clusterIP": "10.0.0.2"}}),
+        Some(json!({"spec": {"ports": port, "clusterIP": "10.0.0.1"}})),
+        &[r#"spec.clusterIPs[0]: Invalid value: ["10.0.0.2"]: may not change once set"#],
+    );
+}
+
+/// K25, K27-K30.
+#[test]
+fn workloads() {
+    let labels = |value: &str| json!({"matchLabels": {"a": value}});
+    check(
+        "K25",
+        "apps",
+        "Deployment",
+        json!({"spec": {"selector": labels("b"), "template": template()}}),
+        None,
+        &[],
+    );
+    check(
+        "K25",
+        "apps",
+        "Deployment",
+        json!({"spec": {"selector": labels("c"), "template": template()}}),
+        None,
+        &[
+            r#"spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`"#,
+        ],
+    );
+    check(
+        "K25",
+        "apps",
+        "Deployment",
+        json!({"spec": {"selector": labels("b"), "template": template(),
+            "strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 0}}}}),
+        None,
+        &["spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when `maxSurge` is 0"],
+    );
+    check(
+        "K27",
+        "apps",
+        "StatefulSet",
+        json!({"spec": {"serviceName": "x", "selector": labels("b"), "template": template()}}),
+        Some(json!({"spec": {"serviceName": "y", "selector": labels("b"), "template": template()}})),
+        &[
+            "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",
+        ],
+    );
+    check(
+        "K28",
+        "apps",
+        "DaemonSet",
+        json!({"spec": {"selector": labels("b"), "template": template()}}),
+        None,
+        &[],
+    );
+    check(
+        "K29",
+        "batch",
+        "Job",
+        json!({"spec": {"selector": labels("b"), "template": template()}}),
+        None,
+        &[r#"spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never""#],
+    );
+    let mut never = template();
+    never["spec"]["restartPolicy"] = json!("Never");
+    check(
+        "K30",
+        "batch",
+        "CronJob",
+        json!({"spec": {"schedule": "foo", "jobTemplate": {"spec": {"template": never}}}}),
+        None,
+        &[r#"spec.schedule: Invalid value: "foo": expected exactly 5 fields, found 1: [foo]"#],
+    );
+}
+
+/// K17, K32, K33, K36, K37.
+#[test]
+fn the_rest() {
+    check(
+        "K17",
+        "",
+        "PersistentVolumeClaim",
+        json!({"spec": {}}),
+        None,
+        &[
+            "spec.accessModes: Required value: at least 1 access mode is required",
+            "spec.resources[storage]: Required value",
+        ],
+    );
+    check(
+        "K33",
+        "networking.k8s.io",
+        "Ingress",
+        json!({"spec": {"rules": [{"http": {"paths": [{"path": "/", "backend": {"service": {"name": "s", "port": {"number": 80}}}}]}}]}}),
+        None,
+        &["spec.rules[0].http.paths[0].pathType: Required value: pathType must be specified"],
+    );
+    check(
+        "K36",
+        "coordination.k8s.io",
+        "Lease",
+        json!({"spec": {"leaseDurationSeconds": 0}}),
+        None,
+        &["spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"],
+    );
+    check(
+        "K37",
+        "rbac.authorization.k8s.io",
+        "Role",
+        json!({"rules": [{"apiGroups": [""], "resources": ["pods"]}]}),
+        None,
+        &["rules[0].verbs: Required value: verbs must contain at least one value"],
+    );
+    let both = json!({"spec": {"minAvailable": 1, "maxUnavailable": 1}});
+    let kind = Registry::builtin().by_kind("policy", "v1", "PodDisruptionBudget").expect("built in");
+    let mut findings = Findings::default();
+    on_create(&kind, &Object::from_value(both).expect("an object"), &mut findings);
+    assert!(
+        findings.causes()[0].message.ends_with("minAvailable and maxUnavailable cannot be both set"),
+        "K32"
+    );
+}
