@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::PodStatus;
+
 use crate::decision::{Action, Decision, WaitingFor};
 use crate::input::{Desired, Input, VolumesState};
 use crate::memory::{Cause, Termination, Worker};
 use crate::reason::EventReason;
 use crate::sandbox::Sandbox;
-use crate::turn::Turn;
+use crate::turn::{Entry, Turn};
 
 /// Looks at everything known about one Pod and says what to do, what to publish and when to look again.
 ///
@@ -27,9 +29,11 @@ pub fn decide(input: &Input<'_>) -> Decision {
     if let Worker::Terminated(_) = turn.memory.worker {
         turn.clean_up();
     }
-    let status = turn.status();
+    let status = turn.last_words().unwrap_or_else(|| turn.status());
     turn.memory.status = Some(Box::new(status.clone()));
     let probes = turn.probe_targets();
+    let place = |name: &str| turn.entries.iter().position(|entry| entry.name() == name);
+    turn.waiting.sort_by_key(|(name, _)| place(name));
     Decision {
         actions: turn.actions,
         status,
@@ -112,8 +116,7 @@ impl Turn<'_> {
         let now = self.input.now.mono;
         match &mut self.memory.worker {
             Worker::Syncing => {
-                let grace_seconds =
-                    grace_seconds.unwrap_or(own).min(grace_seconds.unwrap_or(u64::MAX)).max(1);
+                let grace_seconds = grace_seconds.unwrap_or(own).max(1);
                 self.memory.worker = Worker::Terminating(Termination { since: now, cause, grace_seconds });
             }
             Worker::Terminating(termination) | Worker::Terminated(termination) => {
@@ -146,9 +149,34 @@ impl Turn<'_> {
             }
         }
         match self.sandbox() {
-            Sandbox::Ready(sandbox) => self.run_containers(&sandbox) || self.memory.finishing,
+            Sandbox::Ready(sandbox) => {
+                self.collect_sandboxes();
+                self.run_containers(&sandbox) || self.memory.finishing
+            }
             Sandbox::NotYet => false,
             Sandbox::Over => true,
+        }
+    }
+
+    /// Once the object is gone the records go too; the last status stays what is said of the Pod.
+    fn last_words(&self) -> Option<PodStatus> {
+        let gone =
+            *self.input.desired == Desired::Gone && matches!(self.memory.worker, Worker::Terminated(_));
+        let last = self.memory.status.as_deref().filter(|_| gone)?;
+        matches!(last.phase.as_deref(), Some("Succeeded" | "Failed")).then(|| last.clone())
+    }
+
+    /// R2.17: of the dead sandboxes the newest is kept, and those that hold the last record of a container.
+    fn collect_sandboxes(&mut self) {
+        if self.input.sandbox_operation.is_some() {
+            return;
+        }
+        let spare = self.input.sandboxes.len().saturating_sub(2);
+        for sandbox in self.input.sandboxes.iter().take(spare).filter(|sandbox| !sandbox.ready) {
+            let holds = |entry: &Entry<'_>| entry.newest().is_some_and(|it| it.sandbox == sandbox.id);
+            if !self.entries.iter().any(holds) {
+                self.actions.push(Action::RemoveSandbox { sandbox: sandbox.id.clone() });
+            }
         }
     }
 

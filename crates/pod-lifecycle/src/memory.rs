@@ -40,6 +40,20 @@ pub struct PodMemory {
     pub status: Option<Box<PodStatus>>,
 }
 
+impl PodMemory {
+    /// Prepares a memory read back from disk by a new agent process; call it once, before the first turn.
+    ///
+    /// The agent before this one may have died between writing down that it sends TERM and sending it. Without the
+    /// signal a process would meet KILL unwarned, so it is sent once more; the grace window stays as it was.
+    pub fn resume(&mut self) {
+        for container in self.containers.values_mut() {
+            if let Some(stop) = &mut container.stop {
+                stop.repeat_term = stop.term.is_some() && stop.kill.is_none();
+            }
+        }
+    }
+}
+
 /// The worker's phases: *syncing → terminating → terminated*, never back (R2.1).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Worker {
@@ -192,6 +206,9 @@ pub struct StopRecord {
     /// A probe or a changed definition caused it, so the exit does not count for the crash back-off (R5.15).
     #[serde(default)]
     pub exempt: bool,
+    /// TERM is to be sent once more: the agent that meant to send it was replaced and may have died before.
+    #[serde(default)]
+    pub repeat_term: bool,
 }
 
 /// When TERM was sent.

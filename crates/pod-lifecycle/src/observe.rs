@@ -1,7 +1,7 @@
 //! What a turn learns from the facts before it decides: who started, who is ready, which counts have moved.
 
 use crate::decision::Action;
-use crate::input::{HookState, InstanceState, Verdict};
+use crate::input::{Exit, HookState, InstanceState, Verdict};
 use crate::memory::{RemovedExit, RemovedWhy};
 use crate::reason::EventReason;
 use crate::spec::Role;
@@ -14,7 +14,8 @@ impl Turn<'_> {
     /// Brings the memory up to date.
     pub(crate) fn observe(&mut self) {
         if self.memory.start_time.is_none() {
-            self.memory.start_time = Some(self.input.now.wall);
+            let told = self.pod().status.as_ref().and_then(|status| status.start_time.as_ref());
+            self.memory.start_time = Some(told.map_or(self.input.now.wall, |told| told.0));
         }
         for entry in self.entries.clone() {
             self.observe_attempts(&entry);
@@ -113,6 +114,32 @@ impl Turn<'_> {
                 why: RemovedWhy::Pruned,
             };
             self.remember(entry.name()).removed_exit = Some(removed);
+        } else if entry.newest().is_none() && !self.memory.restarting_all && self.ran_last(entry) {
+            let now = self.input.now.wall;
+            let memory = self.remember(entry.name());
+            memory.removed_exit = Some(RemovedExit {
+                instance: String::new(),
+                attempt: memory.next_attempt.saturating_sub(1),
+                exit: Exit {
+                    code: 137,
+                    signal: None,
+                    oom_killed: false,
+                    start_error: None,
+                    started_at: None,
+                    finished_at: now,
+                    message: String::new(),
+                },
+                why: RemovedWhy::Vanished,
+            });
         }
+    }
+
+    /// Whether the last status showed it running.
+    fn ran_last(&self, entry: &Entry<'_>) -> bool {
+        let Some(status) = &self.memory.status else { return false };
+        let inits = status.init_container_statuses.iter().flatten();
+        let mut all = inits.chain(status.container_statuses.iter().flatten());
+        let last = all.find(|status| status.name == entry.name());
+        last.and_then(|status| status.state.as_ref()).is_some_and(|state| state.running.is_some())
     }
 }

@@ -47,6 +47,7 @@ impl Turn<'_> {
             term: None,
             kill: None,
             exempt,
+            repeat_term: false,
         });
     }
 
@@ -83,6 +84,9 @@ impl Turn<'_> {
             } else {
                 self.wake(window_end);
             }
+        }
+        if std::mem::take(&mut stop.repeat_term) {
+            self.signal(entry, &stop, StopSignal::Term);
         }
         if let Some(term) = stop.term {
             self.drive_kill(entry, &mut stop, term);

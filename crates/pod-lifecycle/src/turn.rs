@@ -153,7 +153,9 @@ impl<'a> Turn<'a> {
         self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
     }
 
+    /// Says why a container waits; what is said last counts.
     pub(crate) fn wait(&mut self, container: &str, why: WaitingFor) {
+        self.waiting.retain(|(name, _)| name != container);
         self.waiting.push((container.to_owned(), why));
     }
 

@@ -95,7 +95,7 @@ impl Turn<'_> {
                 if let InstanceState::Running { started_at } = instance.state {
                     status.state = Some(running(started_at));
                 }
-                status.last_state = Some(previous.unwrap_or_default());
+                status.last_state = Some(previous.or_else(|| self.removed_before(entry)).unwrap_or_default());
             }
             Some(instance) if entry.exited().is_some() => {
                 let ended = terminated(entry, instance).unwrap_or_default();
@@ -111,8 +111,7 @@ impl Turn<'_> {
                 }
             }
             _ => {
-                let removed = self.memory_of(entry.name()).removed_exit;
-                let last = previous.or_else(|| removed.as_ref().map(removed_state)).unwrap_or_default();
+                let last = previous.or_else(|| self.removed_before(entry)).unwrap_or_default();
                 let lost =
                     final_state && self.memory.initialized && entry.role == Role::App && !self.never_ran();
                 status.state = Some(if lost {
@@ -123,6 +122,13 @@ impl Turn<'_> {
                 status.last_state = Some(last);
             }
         }
+    }
+
+    /// The exit before the newest instance, if its record is gone.
+    fn removed_before(&self, entry: &Entry<'_>) -> Option<ContainerState> {
+        let removed = self.memory_of(entry.name()).removed_exit?;
+        let same = entry.newest().is_some_and(|instance| instance.id == removed.instance);
+        (!same).then(|| removed_state(&removed))
     }
 
     fn never_ran(&self) -> bool {

@@ -1,0 +1,9 @@
+//! The Pod decision, played through by a kubelet and a runtime in memory. Each test names the rules it proves.
+
+mod agent_restart;
+mod images;
+mod probes;
+mod restart;
+mod sim;
+mod start;
+mod stop;
