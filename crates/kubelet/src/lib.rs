@@ -1,1 +1,32 @@
-//! The node agent: one task per Pod around the pure decision.
+//! The node agent: registers the node, watches the Pods bound to it and drives one task per Pod around the pure
+//! decision of `outrigger-pod-lifecycle`.
+//!
+//! A task gathers facts, asks for a decision, makes its memory durable, publishes its status and begins its actions;
+//! what the actions leave behind are the next turn's facts. This crate decides nothing about containers and starts
+//! no processes itself: it carries out decisions through the runtime, network and image seams. Start reading at
+//! [`Kubelet::run`], then `pod_workers`.
+
+mod agent;
+mod config;
+mod container;
+mod context;
+mod env;
+mod events;
+mod files;
+mod hooks;
+mod http_get;
+mod images;
+mod kubelet;
+mod logs;
+mod node_status;
+mod objects;
+mod pod_workers;
+mod prober;
+mod quantity;
+mod status;
+mod volumes;
+
+pub use agent::KubeletAgent;
+pub use config::{Decide, KubeletConfig};
+pub use images::{ImageService, PullFailure};
+pub use kubelet::Kubelet;

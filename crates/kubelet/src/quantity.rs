@@ -73,9 +73,15 @@ mod tests {
     /// R11.9: every suffix of the API's quantities, rounded up.
     #[test]
     fn suffixes() {
-        for (text, want) in
-            [("1", 1), ("1500m", 2), ("1k", 1000), ("1Ki", 1024), ("1.5Gi", 1_610_612_736), ("1e3", 1000), ("12E2", 1200)]
-        {
+        for (text, want) in [
+            ("1", 1),
+            ("1500m", 2),
+            ("1k", 1000),
+            ("1Ki", 1024),
+            ("1.5Gi", 1_610_612_736),
+            ("1e3", 1000),
+            ("12E2", 1200),
+        ] {
             assert_eq!(units(&Quantity(text.into())), Some(want), "{text}");
         }
         for text in ["", "x", "1x", "."] {

@@ -51,5 +51,9 @@ fn from_ephemeral(ephemeral: &EphemeralContainer) -> Entry {
         termination_message_policy: e.termination_message_policy,
         ..Container::default()
     };
-    Entry { role: Role::Ephemeral, container, target: e.target_container_name.filter(|name| !name.is_empty()) }
+    Entry {
+        role: Role::Ephemeral,
+        container,
+        target: e.target_container_name.filter(|name| !name.is_empty()),
+    }
 }

@@ -81,14 +81,16 @@ pub fn security(input: &SecurityInput<'_>) -> Result<Security, SecurityError> {
     let of_pod = input.pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
     let privileged = own.and_then(|own| own.privileged).unwrap_or(false);
     let run_as_user = own.and_then(|own| own.run_as_user).or_else(|| of_pod.and_then(|pod| pod.run_as_user));
-    let non_root = own.and_then(|own| own.run_as_non_root).or_else(|| of_pod.and_then(|pod| pod.run_as_non_root));
+    let non_root =
+        own.and_then(|own| own.run_as_non_root).or_else(|| of_pod.and_then(|pod| pod.run_as_non_root));
     if non_root == Some(true) {
         verify_non_root(input, run_as_user)?;
     }
     let image_user = input.image_user.split(':').next().unwrap_or_default();
     let wanted = run_as_user.map(|uid| uid.to_string()).unwrap_or_else(|| image_user.to_owned());
     let user = resolve(&wanted, input.lookup)?;
-    let run_as_group = own.and_then(|own| own.run_as_group).or_else(|| of_pod.and_then(|pod| pod.run_as_group));
+    let run_as_group =
+        own.and_then(|own| own.run_as_group).or_else(|| of_pod.and_then(|pod| pod.run_as_group));
     let gid = match run_as_group {
         Some(gid) => id(gid)?,
         None if run_as_user.is_none() => image_group(input).unwrap_or(user.gid),

@@ -5,10 +5,12 @@ use std::path::Path;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVarSource, FileKeySelector, Pod, Secret, Service};
 
-use super::{ConfigError, EnvFileError, NodeAllocatable, PodAddresses, env_file, expand, fields, service_variables};
+use super::{
+    ConfigError, EnvFileError, NodeAllocatable, PodAddresses, env_file, expand, fields, service_variables,
+};
 
 /// Everything an environment is made from. Objects that do not exist are absent from the maps.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct EnvInput<'a> {
     /// The Pod.
     pub pod: &'a Pod,
@@ -28,6 +30,12 @@ pub struct EnvInput<'a> {
     pub read_volume: &'a (dyn Fn(&str, &Path) -> Result<String, EnvFileError> + Sync),
 }
 
+impl std::fmt::Debug for EnvInput<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EnvInput").field("container", &self.container.name).finish_non_exhaustive()
+    }
+}
+
 /// The variables in the order they were defined; the image's own are not among them (R11.12).
 ///
 /// # Errors
@@ -41,9 +49,9 @@ pub fn build(input: &EnvInput<'_>) -> Result<Vec<(String, String)>, ConfigError>
     for variable in input.container.env.iter().flatten() {
         let value = match (&variable.value_from, variable.value.as_deref()) {
             (Some(source), None | Some("")) => from_source(input, source)?,
-            (_, text) => {
-                Some(expand(text.unwrap_or_default(), |name| env.get(name).or_else(|| services.get(name).map(String::as_str))))
-            }
+            (_, text) => Some(expand(text.unwrap_or_default(), |name| {
+                env.get(name).or_else(|| services.get(name).map(String::as_str))
+            })),
         };
         if let Some(value) = value {
             env.set(&variable.name, value);

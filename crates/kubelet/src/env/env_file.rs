@@ -73,7 +73,9 @@ mod tests {
     /// R11.7: no blank before `=`, and quotes are required.
     #[test]
     fn malformed_lines_are_refused_with_their_number() {
-        for (text, line) in [("A=1", 1), ("A ='1'", 1), ("X='1'\nA='open", 2), ("noise", 1), ("X='a\nb'\nA='1' x", 3)] {
+        for (text, line) in
+            [("A=1", 1), ("A ='1'", 1), ("X='1'\nA='open", 2), ("noise", 1), ("X='a\nb'\nA='1' x", 3)]
+        {
             assert_eq!(value_of(text, "A"), Err(EnvFileError::Line(line)), "{text:?}");
         }
     }

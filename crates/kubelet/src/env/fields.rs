@@ -61,7 +61,9 @@ pub fn field_value(pod: &Pod, addresses: &PodAddresses, path: &str) -> Result<St
         "metadata.labels" => map_lines(meta.labels.as_ref()),
         "metadata.annotations" => map_lines(meta.annotations.as_ref()),
         "spec.nodeName" => spec.and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
-        "spec.serviceAccountName" => spec.and_then(|spec| spec.service_account_name.clone()).unwrap_or_default(),
+        "spec.serviceAccountName" => {
+            spec.and_then(|spec| spec.service_account_name.clone()).unwrap_or_default()
+        }
         "status.hostIP" => addresses.host.first().cloned().unwrap_or_default(),
         "status.hostIPs" => addresses.host.join(","),
         "status.podIP" => addresses.pod.first().cloned().unwrap_or_default(),
@@ -78,7 +80,8 @@ fn subscript(path: &str) -> Option<(&str, &str)> {
 
 /// One `key="value"` per line, sorted, the value quoted as Go does (R12.24).
 fn map_lines(map: Option<&BTreeMap<String, String>>) -> String {
-    let lines: Vec<_> = map.into_iter().flatten().map(|(key, value)| format!("{key}={}", go_quote(value))).collect();
+    let lines: Vec<_> =
+        map.into_iter().flatten().map(|(key, value)| format!("{key}={}", go_quote(value))).collect();
     lines.join("\n")
 }
 
@@ -118,7 +121,8 @@ pub fn resource_value(
     allocatable: &NodeAllocatable,
     selector: &ResourceFieldSelector,
 ) -> Result<String, FieldError> {
-    let container = selector.container_name.as_deref().filter(|name| !name.is_empty()).unwrap_or(own_container);
+    let container =
+        selector.container_name.as_deref().filter(|name| !name.is_empty()).unwrap_or(own_container);
     let spec = pod.spec.as_ref().ok_or_else(|| FieldError::Container(container.to_owned()))?;
     let found = spec
         .containers
@@ -165,10 +169,8 @@ mod tests {
     }
 
     fn field(path: &str) -> Result<String, FieldError> {
-        let addresses = PodAddresses {
-            pod: vec!["10.0.0.5".into(), "fd00::5".into()],
-            host: vec!["192.0.2.1".into()],
-        };
+        let addresses =
+            PodAddresses { pod: vec!["10.0.0.5".into(), "fd00::5".into()], host: vec!["192.0.2.1".into()] };
         field_value(&pod(), &addresses, path)
     }
 
@@ -228,7 +230,11 @@ mod tests {
             ("bare", "limits.ephemeral-storage", "", "0"),
             ("bare", "limits.hugepages-2Mi", "", "0"),
         ] {
-            assert_eq!(get(container, resource, divisor).as_deref(), Ok(want), "{container} {resource} / {divisor}");
+            assert_eq!(
+                get(container, resource, divisor).as_deref(),
+                Ok(want),
+                "{container} {resource} / {divisor}"
+            );
         }
         assert!(get("c", "limits.gpu", "").is_err());
         assert!(get("nobody", "limits.cpu", "").is_err());

@@ -6,7 +6,11 @@ use k8s_openapi::api::core::v1::Service;
 
 /// The variables of all Services visible to a Pod of `namespace`: those of its own namespace if `service_links`,
 /// and `kubernetes` of namespace `default` always. Services without a cluster IP have none.
-pub fn service_variables(services: &[Service], namespace: &str, service_links: bool) -> BTreeMap<String, String> {
+pub fn service_variables(
+    services: &[Service],
+    namespace: &str,
+    service_links: bool,
+) -> BTreeMap<String, String> {
     let mut chosen: BTreeMap<&str, &Service> = BTreeMap::new();
     for service in services {
         let name = service.metadata.name.as_deref().unwrap_or_default();
@@ -44,7 +48,8 @@ fn add(variables: &mut BTreeMap<String, String>, name: &str, service: &Service) 
         let protocol = port.protocol.as_deref().unwrap_or("TCP");
         let url = format!("{}://{host}:{}", protocol.to_ascii_lowercase(), port.port);
         if let Some(port_name) = port.name.as_deref().filter(|name| !name.is_empty()) {
-            variables.insert(format!("{prefix}_SERVICE_PORT_{}", variable_name(port_name)), port.port.to_string());
+            variables
+                .insert(format!("{prefix}_SERVICE_PORT_{}", variable_name(port_name)), port.port.to_string());
         }
         if index == 0 {
             variables.insert(format!("{prefix}_PORT"), url.clone());

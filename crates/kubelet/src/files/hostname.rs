@@ -78,7 +78,8 @@ mod tests {
     fn override_then_hostname_then_pod_name() {
         assert_eq!(names("p", json!({})).unwrap().hostname, "p");
         assert_eq!(names("p", json!({"hostname": "h"})).unwrap().hostname, "h");
-        let overridden = names("p", json!({"hostname": "h", "subdomain": "s", "hostnameOverride": "o.example"})).unwrap();
+        let overridden =
+            names("p", json!({"hostname": "h", "subdomain": "s", "hostnameOverride": "o.example"})).unwrap();
         assert_eq!((overridden.hostname.as_str(), overridden.fqdn), ("o.example", None));
         let long = format!("{}-{}", "a".repeat(62), "b".repeat(20));
         assert_eq!(names(&long, json!({})).unwrap().hostname, "a".repeat(62));
@@ -93,6 +94,9 @@ mod tests {
         let kernel = names("p", json!({"subdomain": "s", "setHostnameAsFQDN": true})).unwrap().kernel;
         assert_eq!(kernel, "p.s.n.svc.cluster.local");
         let error = names(&"p".repeat(60), json!({"subdomain": "s", "setHostnameAsFQDN": true})).unwrap_err();
-        assert!(error.to_string().ends_with("is too long (64 characters is the max, 82 characters requested)"), "{error}");
+        assert!(
+            error.to_string().ends_with("is too long (64 characters is the max, 82 characters requested)"),
+            "{error}"
+        );
     }
 }

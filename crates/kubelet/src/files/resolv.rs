@@ -105,9 +105,14 @@ impl ResolvConf {
 
 /// A Pod's resolver file, and what of its wishes does not fit. `node` is the node's own; `None` if the node's
 /// resolver file is configured empty (R11.30).
-pub fn pod_resolv_conf(pod: &Pod, node: Option<&ResolvConf>, cluster: &ClusterDns) -> (ResolvConf, Vec<DnsProblem>) {
+pub fn pod_resolv_conf(
+    pod: &Pod,
+    node: Option<&ResolvConf>,
+    cluster: &ClusterDns,
+) -> (ResolvConf, Vec<DnsProblem>) {
     let mut problems = Vec::new();
-    let loopback = ResolvConf { nameservers: vec!["127.0.0.1".into()], searches: vec![".".into()], options: vec![] };
+    let loopback =
+        ResolvConf { nameservers: vec!["127.0.0.1".into()], searches: vec![".".into()], options: vec![] };
     let node = node.unwrap_or(&loopback);
     let mut conf = match source(pod, cluster, &mut problems) {
         Source::Cluster => cluster_first(pod, node, cluster),

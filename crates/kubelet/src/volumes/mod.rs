@@ -6,14 +6,25 @@ mod atomic;
 mod host_path;
 mod ownership;
 mod payload;
+mod sub_path;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Volume};
+
+use tokio::sync::Notify;
+
+pub(crate) use sub_path::{resolve_beneath, sub_path};
 
 use crate::context::{Context, PodKey};
 use crate::env::PodAddresses;
 use crate::quantity;
+
+/// R12.1: waits between attempts at one volume.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LONGEST_RETRY: Duration = Duration::from_secs(122);
 
 /// Why a volume is not there.
 #[derive(Debug, thiserror::Error)]
@@ -54,18 +65,36 @@ pub(crate) fn path_of(pod: &Pod, pod_dir: &Path, volume: &str) -> Option<PathBuf
     source_path(pod_dir, volumes(pod).iter().find(|found| found.name == volume)?)
 }
 
-/// Sets up every volume once; what is there already stays. A volume that fails keeps no other from being tried, and
-/// each failure is told as a `FailedMount` event. Dropped midway it leaves something a later call completes.
-///
-/// # Errors
-/// The first volume that failed. The caller tries again (R12.1).
+/// R12.4.
+pub(crate) fn is_read_only(volume: &Volume) -> bool {
+    is_projected(volume) || volume.image.is_some()
+}
+
+/// Sets up every volume, each tried again until it is there (R12.1). `problem` shows the newest error meanwhile, and
+/// `changed` is notified of it. Dropped midway it leaves something a later call completes.
 pub(crate) async fn mount_all(
     context: &Context,
     pod: &Pod,
     addresses: &PodAddresses,
-) -> Result<(), MountError> {
-    let each = volumes(pod).iter().map(|volume| mount_telling(context, pod, volume, addresses));
-    futures::future::join_all(each).await.into_iter().collect()
+    problem: &Mutex<Option<String>>,
+    changed: &Notify,
+) {
+    let each = volumes(pod).iter().map(|volume| async move {
+        let mut wait = FIRST_RETRY;
+        while let Err(error) = mount_telling(context, pod, volume, addresses).await {
+            *problem.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+            changed.notify_one();
+            tokio::time::sleep(wait).await;
+            wait = wait.saturating_mul(2).min(LONGEST_RETRY);
+        }
+    });
+    futures::future::join_all(each).await;
+    *problem.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
+/// Whether [`refresh`] has anything to do.
+pub(crate) fn needs_refresh(pod: &Pod) -> bool {
+    volumes(pod).iter().any(is_projected)
 }
 
 /// Rewrites what comes from objects, if it changed (R12.21). A failure leaves the last content and is told (R12.23).
@@ -76,13 +105,12 @@ pub(crate) async fn refresh(context: &Context, pod: &Pod, addresses: &PodAddress
     }
 }
 
-/// Takes everything down and removes it. Content of hostPath volumes is never touched.
+/// Takes everything down and removes it; blocks. Content of hostPath volumes is never touched.
 ///
 /// # Errors
 /// The first step the node refused; nothing behind a mount that stays is deleted.
-pub(crate) async fn unmount_all(context: &Context, pod: &Pod) -> std::io::Result<()> {
-    let root = context.pod_dir(&PodKey::of(pod).uid).join("volumes");
-    tokio::task::spawn_blocking(move || take_down(&root)).await.map_err(std::io::Error::other)?
+pub(crate) fn unmount_all(context: &Context, uid: &str) -> std::io::Result<()> {
+    take_down(&context.pod_dir(uid).join("volumes"))
 }
 
 fn volumes(pod: &Pod) -> &[Volume] {

@@ -37,13 +37,18 @@ fn the_container_then_the_pod_then_the_image_say_who() {
 /// R13.19
 #[test]
 fn non_root_is_verified_with_upstreams_words() {
-    let text = |context: Value, image| run(json!({"runAsNonRoot": true}), context, image).unwrap_err().to_string();
+    let text =
+        |context: Value, image| run(json!({"runAsNonRoot": true}), context, image).unwrap_err().to_string();
     let tail = "(pod: \"p_n(u)\", container: c)";
-    assert_eq!(text(json!({"runAsUser": 0}), ""), format!("container's runAsUser breaks non-root policy {tail}"));
+    assert_eq!(
+        text(json!({"runAsUser": 0}), ""),
+        format!("container's runAsUser breaks non-root policy {tail}")
+    );
     let root = format!("container has runAsNonRoot and image will run as root {tail}");
     assert_eq!(text(json!({}), ""), root);
     assert_eq!(text(json!({}), "0:0"), root);
-    let named = "container has runAsNonRoot and image has non-numeric user (app), cannot verify user is non-root";
+    let named =
+        "container has runAsNonRoot and image has non-numeric user (app), cannot verify user is non-root";
     assert_eq!(text(json!({}), "app"), format!("{named} {tail}"));
     assert!(run(json!({"runAsNonRoot": true}), json!({"runAsNonRoot": false}), "").is_ok());
     assert!(run(json!({"runAsNonRoot": true}), json!({}), "4242").is_ok());

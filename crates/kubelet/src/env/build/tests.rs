@@ -99,9 +99,7 @@ fn service_variables_are_weakest() {
 #[test]
 fn missing_sources_are_errors_unless_optional() {
     let case = Case::default();
-    let key = |kind: &str, name: &str, key: &str, optional: bool| {
-        json!({"env": [{"name": "V", "valueFrom": {kind: {"name": name, "key": key, "optional": optional}}}]})
-    };
+    let key = |kind: &str, name: &str, key: &str, optional: bool| json!({"env": [{"name": "V", "valueFrom": {kind: {"name": name, "key": key, "optional": optional}}}]});
     assert_eq!(case.error(key("configMapKeyRef", "no", "k", false)), "configmap \"no\" not found");
     assert_eq!(case.error(key("secretKeyRef", "no", "k", false)), "secret \"no\" not found");
     assert_eq!(
@@ -112,7 +110,9 @@ fn missing_sources_are_errors_unless_optional() {
     assert_eq!(case.get(key("configMapKeyRef", "no", "k", true), "V"), None);
     assert_eq!(case.get(key("secretKeyRef", "keys", "k", true), "V"), None);
     assert_eq!(case.error(json!({"envFrom": [{"secretRef": {"name": "no"}}]})), "secret \"no\" not found");
-    assert!(case.build(json!({"envFrom": [{"secretRef": {"name": "no", "optional": true}}]})).unwrap().is_empty());
+    assert!(
+        case.build(json!({"envFrom": [{"secretRef": {"name": "no", "optional": true}}]})).unwrap().is_empty()
+    );
 }
 
 /// R11.7

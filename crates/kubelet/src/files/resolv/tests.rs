@@ -12,7 +12,9 @@ fn cluster() -> ClusterDns {
 }
 
 fn node() -> ResolvConf {
-    ResolvConf::parse("nameserver 192.0.2.53\nnameserver 192.0.2.54\nsearch old\nsearch example. corp . svc.cluster.local\noptions edns0\n")
+    ResolvConf::parse(
+        "nameserver 192.0.2.53\nnameserver 192.0.2.54\nsearch old\nsearch example. corp . svc.cluster.local\noptions edns0\n",
+    )
 }
 
 fn conf(spec: Value) -> ResolvConf {
@@ -84,7 +86,8 @@ fn what_is_too_much_is_cut_and_said() {
     assert_eq!((conf.nameservers.len(), conf.searches.len()), (3, 32));
     assert_eq!(problems.len(), 2);
     let long = json!({"nameservers": ["192.0.2.1"], "searches": ["x".repeat(254), "ok"]});
-    let (conf, problems) = pod_resolv_conf(&pod(json!({"dnsPolicy": "None", "dnsConfig": long})), None, &cluster());
+    let (conf, problems) =
+        pod_resolv_conf(&pod(json!({"dnsPolicy": "None", "dnsConfig": long})), None, &cluster());
     assert_eq!(conf.searches, ["ok"]);
     assert_eq!(problems, [DnsProblem::SearchLimit("ok".into())]);
 }

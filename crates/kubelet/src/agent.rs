@@ -1,0 +1,237 @@
+//! What the API server asks of this node: logs, exec, attach, port-forward (R14.10 to R14.20).
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::Api;
+use outrigger_api::StatusError;
+use outrigger_api::status::Reason;
+use outrigger_runtime::{Container, ContainerState, IoOptions, ProcessIo, Runtime, RuntimeError, Sandbox};
+use outrigger_streaming::agent::{
+    ContainerTarget, Duplex, LogOptions, LogStream, NodeAgent, Session, SessionEnd, StreamOptions,
+    TerminalSize,
+};
+use tokio::sync::mpsc;
+
+use crate::container::{entries, find};
+use crate::logs::{self, open};
+
+/// The kubelet's side of logs and sessions.
+#[derive(Clone)]
+pub struct KubeletAgent {
+    runtime: Arc<dyn Runtime>,
+    client: kube::Client,
+}
+
+impl std::fmt::Debug for KubeletAgent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KubeletAgent").finish_non_exhaustive()
+    }
+}
+
+impl KubeletAgent {
+    /// An agent over the node's runtime; Pods are looked up through `client`.
+    pub fn new(runtime: Arc<dyn Runtime>, client: kube::Client) -> Self {
+        Self { runtime, client }
+    }
+
+    async fn pod(&self, target: &ContainerTarget) -> Result<Pod, StatusError> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &target.namespace);
+        let pod = api.get_opt(&target.pod).await.map_err(StatusError::internal)?;
+        let uid = |pod: &Pod| pod.metadata.uid.clone().unwrap_or_default();
+        pod.filter(|pod| target.uid.is_empty() || target.uid == uid(pod))
+            .ok_or_else(|| StatusError::not_found("pods", "", &target.pod))
+    }
+
+    async fn sandboxes(&self, pod: &Pod) -> Result<Vec<Sandbox>, StatusError> {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        self.runtime.list_pod(uid).await.map_err(StatusError::internal)
+    }
+
+    /// R14.18.
+    async fn running(&self, pod: &Pod, container: &str) -> Result<Container, StatusError> {
+        let sandboxes = self.sandboxes(pod).await?;
+        let all = sandboxes.into_iter().flat_map(|sandbox| sandbox.containers);
+        all.filter(|c| c.name == container && matches!(c.state, ContainerState::Running { .. }))
+            .max_by_key(|container| container.attempt)
+            .ok_or_else(|| {
+                StatusError::new(404, Reason::NotFound, format!("container not found (\"{container}\")"))
+            })
+    }
+}
+
+#[async_trait]
+impl NodeAgent for KubeletAgent {
+    async fn logs(&self, target: &ContainerTarget, options: &LogOptions) -> Result<LogStream, StatusError> {
+        let pod = self.pod(target).await?;
+        let container = choose(&pod, &target.container)?;
+        let sandboxes = self.sandboxes(&pod).await?;
+        let mut instances: Vec<Container> = sandboxes
+            .into_iter()
+            .flat_map(|sandbox| sandbox.containers)
+            .filter(|c| c.name == container && c.state != ContainerState::Created)
+            .collect();
+        instances.sort_by_key(|instance| instance.attempt);
+        let instance = pick(&pod, &container, &instances, options.previous)?;
+        let source = logs::Source {
+            runtime: self.runtime.clone(),
+            pod_uid: pod.metadata.uid.clone().unwrap_or_default(),
+            instance: instance.id.clone(),
+            path: instance.log_path.clone(),
+        };
+        match open(source, options.clone()).await {
+            Ok(stream) => Ok(stream),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                // R14.12: the record is there and the file is not.
+                let text = format!("unable to retrieve container logs for outrigger://{}", instance.id);
+                Ok(Box::pin(futures::stream::once(async move { Ok(text.into()) })))
+            }
+            Err(error) => Err(StatusError::internal(error)),
+        }
+    }
+
+    async fn exec(
+        &self,
+        target: &ContainerTarget,
+        command: &[String],
+        streams: StreamOptions,
+    ) -> Result<Session, StatusError> {
+        let pod = self.pod(target).await?;
+        let name = choose(&pod, &target.container)?;
+        let container = self.running(&pod, &name).await?;
+        let io = options(streams);
+        Ok(session(self.runtime.exec(&container.id, command, io).await.map_err(refused)?))
+    }
+
+    async fn attach(&self, target: &ContainerTarget, streams: StreamOptions) -> Result<Session, StatusError> {
+        let pod = self.pod(target).await?;
+        let name = choose(&pod, &target.container)?;
+        let container = self.running(&pod, &name).await?;
+        // R14.19: the container's own tty counts.
+        let tty = find(&pod, &name).is_some_and(|entry| entry.container.tty == Some(true));
+        let io = options(StreamOptions { tty, stderr: streams.stderr && !tty, ..streams });
+        Ok(session(self.runtime.attach(&container.id, io).await.map_err(refused)?))
+    }
+
+    async fn port_forward(
+        &self,
+        target: &ContainerTarget,
+        port: u16,
+    ) -> Result<Box<dyn Duplex>, StatusError> {
+        let pod = self.pod(target).await?;
+        let sandboxes = self.sandboxes(&pod).await?;
+        let sandbox = sandboxes.iter().rev().find(|sandbox| sandbox.ready).ok_or_else(|| {
+            StatusError::bad_request(format!("unable to forward port: pod {} is not running", target.pod))
+        })?;
+        Ok(Box::new(self.runtime.port_forward(&sandbox.id, port).await.map_err(refused)?))
+    }
+}
+
+fn refused(error: RuntimeError) -> StatusError {
+    match error {
+        RuntimeError::NotFound(_) | RuntimeError::NotRunning(_) => {
+            StatusError::new(404, Reason::NotFound, error.to_string())
+        }
+        RuntimeError::CannotExecute(_) | RuntimeError::Io { .. } | RuntimeError::SandboxGone(_) => {
+            StatusError::internal(error)
+        }
+    }
+}
+
+fn options(streams: StreamOptions) -> IoOptions {
+    IoOptions {
+        stdin: streams.stdin,
+        stdout: streams.stdout,
+        stderr: streams.stderr && !streams.tty,
+        tty: streams.tty,
+    }
+}
+
+fn session(process: ProcessIo) -> Session {
+    let resize = process.resize.map(|towards| {
+        let (sender, mut sizes) = mpsc::channel::<TerminalSize>(4);
+        // Ends when the session drops its end.
+        tokio::spawn(async move {
+            while let Some(size) = sizes.recv().await {
+                if towards.send((size.width, size.height)).await.is_err() {
+                    break;
+                }
+            }
+        });
+        sender
+    });
+    let exit = process.exit;
+    let end = Box::pin(async move {
+        match exit.await {
+            Ok(Some(code)) => SessionEnd::Exited(code),
+            Ok(None) => SessionEnd::Detached,
+            Err(error) => SessionEnd::Failed(error.to_string()),
+        }
+    });
+    Session { stdin: process.stdin, stdout: process.stdout, stderr: process.stderr, resize, end }
+}
+
+/// R14.10.
+fn choose(pod: &Pod, wanted: &str) -> Result<String, StatusError> {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    if !wanted.is_empty() {
+        return match find(pod, wanted) {
+            Some(_) => Ok(wanted.to_owned()),
+            None => Err(StatusError::bad_request(format!("container {wanted} is not valid for pod {name}"))),
+        };
+    }
+    let apps = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    if let [only] = apps {
+        return Ok(only.name.clone());
+    }
+    let all: Vec<String> = entries(pod).map(|entry| entry.container.name).collect();
+    let all = all.join(" ");
+    Err(StatusError::bad_request(format!(
+        "a container name must be specified for pod {name}, choose one of: [{all}]"
+    )))
+}
+
+/// R14.12.
+fn pick<'a>(
+    pod: &Pod,
+    container: &str,
+    instances: &'a [Container],
+    previous: bool,
+) -> Result<&'a Container, StatusError> {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    if previous {
+        let waiting = status_of(pod, container)
+            .is_some_and(|s| s.state.as_ref().is_some_and(|state| state.waiting.is_some()));
+        let newest_ended =
+            instances.last().filter(|c| waiting && matches!(c.state, ContainerState::Exited(_)));
+        let before = instances.len().checked_sub(2).and_then(|at| instances.get(at));
+        return newest_ended.or(before).ok_or_else(|| {
+            let text = format!("previous terminated container \"{container}\" in pod \"{name}\" not found");
+            StatusError::bad_request(text)
+        });
+    }
+    instances.last().ok_or_else(|| {
+        let state = status_of(pod, container).and_then(|status| status.state.as_ref());
+        let waiting = state.and_then(|state| state.waiting.as_ref()).and_then(|w| w.reason.as_deref());
+        let text = match waiting {
+            None => format!("container \"{container}\" in pod \"{name}\" is not available"),
+            Some(reason) => {
+                let reason = match reason {
+                    "ErrImagePull" => "image can't be pulled",
+                    "ImagePullBackOff" => "trying and failing to pull image",
+                    other => other,
+                };
+                format!("container \"{container}\" in pod \"{name}\" is waiting to start: {reason}")
+            }
+        };
+        StatusError::bad_request(text)
+    })
+}
+
+fn status_of<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
+    let status = pod.status.as_ref()?;
+    let lists =
+        [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses];
+    lists.into_iter().flatten().flatten().find(|status| status.name == container)
+}

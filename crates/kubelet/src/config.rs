@@ -1,0 +1,79 @@
+//! What a kubelet is told at its start.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use k8s_openapi::api::core::v1::Taint;
+use outrigger_pod_lifecycle::{Decision, Input};
+
+/// The pure decision, as a value, so that tests can put another one in.
+pub type Decide = fn(&Input<'_>) -> Decision;
+
+/// A kubelet's settings.
+#[derive(Clone, Debug)]
+pub struct KubeletConfig {
+    /// `metadata.name` of the Node.
+    pub node_name: String,
+    /// Where Pods' volumes, files and memory live.
+    pub data_dir: PathBuf,
+    /// `/var/log/pods` (N30).
+    pub log_root: PathBuf,
+    /// `/var/log/containers`; `None` makes no links there.
+    pub log_links: Option<PathBuf>,
+    /// The node's internal addresses, primary first, at most two.
+    pub node_ips: Vec<IpAddr>,
+    /// Addresses of the cluster's name service; none if there is none (R11.31).
+    pub cluster_dns: Vec<IpAddr>,
+    /// `cluster.local`.
+    pub cluster_domain: String,
+    /// The node's resolver file; `None` is taken for empty (R11.30).
+    pub resolv_conf: Option<PathBuf>,
+    /// Labels beside the standard ones (N10).
+    pub labels: BTreeMap<String, String>,
+    /// Taints a new Node is created with.
+    pub taints: Vec<Taint>,
+    /// How many Pods the node takes; 110 by default (N11).
+    pub max_pods: u32,
+    /// Port of the HTTPS API, shown in the Node's status.
+    pub port: u16,
+    /// The cgroup under which Pods' cgroups are made: `kubepods`.
+    pub cgroup_root: String,
+    /// Where `localhostProfile` files live (R13.24).
+    pub seccomp_root: PathBuf,
+    /// `v1.36.0+outrigger`, the Node's kubeletVersion (N13).
+    pub version: String,
+    /// `outrigger://<version>` (N13).
+    pub runtime_version: String,
+    /// How many images are pulled at once; at least 1.
+    pub parallel_pulls: usize,
+    /// Keep secret and projected volumes in memory (R12.20). Needs the right to mount.
+    pub volumes_in_memory: bool,
+}
+
+impl KubeletConfig {
+    /// Defaults for a node called `node_name` with everything below `data_dir`.
+    pub fn new(node_name: impl Into<String>, data_dir: impl Into<PathBuf>) -> Self {
+        let data_dir = data_dir.into();
+        Self {
+            node_name: node_name.into(),
+            log_root: data_dir.join("logs"),
+            log_links: None,
+            node_ips: Vec::new(),
+            cluster_dns: Vec::new(),
+            cluster_domain: "cluster.local".into(),
+            resolv_conf: Some(PathBuf::from("/etc/resolv.conf")),
+            labels: BTreeMap::new(),
+            taints: Vec::new(),
+            max_pods: 110,
+            port: 10250,
+            cgroup_root: "kubepods".into(),
+            seccomp_root: data_dir.join("seccomp"),
+            version: "v1.36.0+outrigger".into(),
+            runtime_version: concat!("outrigger://", env!("CARGO_PKG_VERSION")).into(),
+            parallel_pulls: 4,
+            volumes_in_memory: true,
+            data_dir,
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Which files a container sees where (section 12, R11.18).
+
+use std::path::{Component, Path, PathBuf};
+
+use k8s_openapi::api::core::v1::{Container, VolumeMount};
+use outrigger_runtime::{Mount, Propagation};
+
+use crate::env::{ConfigError, expand};
+
+/// Files the node writes for a container: source on the node, path inside, read-only.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ManagedFiles(pub(crate) Vec<(PathBuf, PathBuf, bool)>);
+
+/// All mounts, outer ones first. `volume` says where a volume lies on the node.
+///
+/// # Errors
+/// If a volume or subPath cannot be used; nothing of the node is named in the text.
+pub(crate) fn mounts(
+    container: &Container,
+    env: &[(String, String)],
+    managed: ManagedFiles,
+    volume: &dyn Fn(&str) -> Option<PathBuf>,
+) -> Result<Vec<Mount>, ConfigError> {
+    let own = container.volume_mounts.as_deref().unwrap_or_default();
+    let mut all: Vec<Mount> = managed
+        .0
+        .into_iter()
+        .filter(|(_, target, _)| !own.iter().any(|mount| Path::new(&mount.mount_path) == target))
+        .map(|(source, target, readonly)| Mount { source, target, readonly, ..Mount::default() })
+        .collect();
+    for mount in own {
+        all.push(one(container, env, mount, volume)?);
+    }
+    all.sort_by_key(|mount| mount.target.components().count());
+    Ok(all)
+}
+
+fn one(
+    container: &Container,
+    env: &[(String, String)],
+    mount: &VolumeMount,
+    volume: &dyn Fn(&str) -> Option<PathBuf>,
+) -> Result<Mount, ConfigError> {
+    let root = volume(&mount.name).ok_or_else(|| ConfigError::VolumeNotFound {
+        volume: mount.name.clone(),
+        container: container.name.clone(),
+    })?;
+    let inner = sub_path(env, mount)?;
+    let source = if inner.is_empty() { root } else { inside(container, mount, &root, &inner)? };
+    let readonly = mount.read_only.unwrap_or(false);
+    let recursive = mount.recursive_read_only.as_deref();
+    let target = Path::new("/").join(&mount.mount_path);
+    Ok(Mount {
+        source,
+        target,
+        readonly,
+        recursive_readonly: readonly && matches!(recursive, Some("Enabled" | "IfPossible")),
+        propagation: match mount.mount_propagation.as_deref() {
+            Some("HostToContainer") => Propagation::Slave,
+            Some("Bidirectional") => Propagation::Shared,
+            _ => Propagation::Private,
+        },
+    })
+}
+
+/// R12.30.
+fn sub_path(env: &[(String, String)], mount: &VolumeMount) -> Result<String, ConfigError> {
+    let Some(expression) = mount.sub_path_expr.as_deref().filter(|text| !text.is_empty()) else {
+        return Ok(mount.sub_path.clone().unwrap_or_default());
+    };
+    let find = |name: &str| env.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let text = expand(expression, find);
+    if let Some((_, rest)) = text.split_once("$(") {
+        let name = rest.split(')').next().unwrap_or_default();
+        return Err(ConfigError::SubPathVariables(name.to_owned()));
+    }
+    Ok(text)
+}
+
+/// A path inside a volume, made if missing. Links are followed only as far as they stay inside (R12.29).
+fn inside(container: &Container, mount: &VolumeMount, root: &Path, inner: &str) -> Result<PathBuf, ConfigError> {
+    let inner = Path::new(inner);
+    if inner.is_absolute() {
+        return Err(ConfigError::SubPathInvalid("must not be an absolute path"));
+    }
+    if inner.components().any(|part| part == Component::ParentDir) {
+        return Err(ConfigError::SubPathInvalid("must not contain '..'"));
+    }
+    let (volume, name) = (mount.name.clone(), container.name.clone());
+    let refused = || ConfigError::SubPath { volume: volume.clone(), container: name.clone() };
+    let root = root.canonicalize().map_err(|_| refused())?;
+    let wanted = root.join(inner);
+    let mut existing = wanted.as_path();
+    while existing.symlink_metadata().is_err() {
+        existing = existing.parent().ok_or_else(refused)?;
+    }
+    let resolved = existing.canonicalize().map_err(|_| refused())?;
+    if !resolved.starts_with(&root) {
+        return Err(refused());
+    }
+    let rest = wanted.strip_prefix(existing).unwrap_or(Path::new(""));
+    if rest.as_os_str().is_empty() {
+        return Ok(resolved);
+    }
+    let made = resolved.join(rest);
+    std::fs::create_dir_all(&made)
+        .map_err(|_| ConfigError::SubPathCreate { volume: mount.name.clone(), container: container.name.clone() })?;
+    Ok(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(sub_path: &str) -> VolumeMount {
+        VolumeMount {
+            name: "v".into(),
+            mount_path: "/m".into(),
+            sub_path: Some(sub_path.into()),
+            ..VolumeMount::default()
+        }
+    }
+
+    /// R12.29
+    #[test]
+    fn a_sub_path_never_leaves_its_volume() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc", dir.path().join("out")).unwrap();
+        let container = Container::default();
+        let resolve = |text: &str| inside(&container, &mount(text), dir.path(), text);
+        assert!(resolve("a/b").unwrap().ends_with("a/b"));
+        assert!(resolve("out/passwd").is_err() && resolve("../x").is_err() && resolve("/x").is_err());
+    }
+
+    /// R11.18: the user's own mount wins over the managed file.
+    #[test]
+    fn a_users_hosts_file_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = VolumeMount { name: "v".into(), mount_path: "/etc/hosts".into(), ..VolumeMount::default() };
+        let container = Container { volume_mounts: Some(vec![own]), ..Container::default() };
+        let managed = ManagedFiles(vec![("/x/hosts".into(), "/etc/hosts".into(), false)]);
+        let found = mounts(&container, &[], managed, &|_| Some(dir.path().to_owned())).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].source, dir.path());
+    }
+}

@@ -1,0 +1,274 @@
+//! Everything a container needs before it is created: its objects fetched, its files written, its configuration made.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::{Container, Pod};
+use outrigger_images::Image;
+use outrigger_pod_lifecycle::{definition_hash, pod_words};
+use outrigger_runtime::{ContainerConfig, Rootfs};
+
+use super::mounts::{ManagedFiles, mounts};
+use super::{
+    Entry, SecurityInput, User, command_line, container_resources, oom_score_adj, security,
+};
+use crate::context::{Context, PodKey};
+use crate::env::{self, ConfigError, EnvFileError, EnvInput, PodAddresses};
+use crate::files::{ClusterDns, HostsInput, ResolvConf, pod_hostname, pod_resolv_conf, render_hosts};
+use crate::volumes;
+
+/// Which instance is wanted, and what is known for it.
+#[derive(Clone, Debug)]
+pub(crate) struct StartRequest<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) pod: &'a Pod,
+    pub(crate) entry: &'a Entry,
+    /// Its restart count.
+    pub(crate) attempt: u32,
+    pub(crate) image: &'a Image,
+    /// The Pod's addresses, primary first.
+    pub(crate) pod_ips: &'a [String],
+    /// The instance of `targetContainerName`.
+    pub(crate) target: Option<String>,
+}
+
+/// Whether the Pod uses the node's network.
+pub(crate) fn is_host_network(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false)
+}
+
+/// Labels under which a later agent finds what an instance was made from.
+pub(crate) mod labels {
+    /// [`outrigger_pod_lifecycle::definition_hash`].
+    pub(crate) const DEFINITION_HASH: &str = "outrigger.definition-hash";
+    /// `status…image`.
+    pub(crate) const IMAGE: &str = "outrigger.image";
+    /// `status…imageID`.
+    pub(crate) const IMAGE_ID: &str = "outrigger.image-id";
+    /// The image's own id, so that it is not pruned.
+    pub(crate) const IMAGE_REF: &str = "outrigger.image-ref";
+    /// The image's stop signal.
+    pub(crate) const STOP_SIGNAL: &str = "outrigger.stop-signal";
+    /// `status…user`, as JSON.
+    pub(crate) const USER: &str = "outrigger.user";
+    /// The sandbox's addresses, comma-joined.
+    pub(crate) const IPS: &str = "outrigger.ips";
+    /// `true` on the node's network.
+    pub(crate) const HOST_NETWORK: &str = "outrigger.host-network";
+}
+
+/// Makes the configuration of one instance. Its container id is fresh.
+///
+/// # Errors
+/// Whatever the container names and is not there or not allowed.
+pub(crate) async fn prepare(request: &StartRequest<'_>) -> Result<ContainerConfig, ConfigError> {
+    let StartRequest { context, pod, image, .. } = *request;
+    let container = &request.entry.container;
+    let key = PodKey::of(pod);
+    let addresses = PodAddresses {
+        pod: request.pod_ips.to_vec(),
+        host: context.config.node_ips.iter().map(ToString::to_string).collect(),
+    };
+    let env = environment(context, pod, container, &addresses, image).await?;
+    let command = command_line(container, &image.config.entrypoint, &image.config.cmd, &env);
+    if command.is_empty() {
+        return Err(ConfigError::NoCommand);
+    }
+    let users = users(context, pod, container, image).await;
+    let node_memory = context.allocatable.get("memory").and_then(crate::quantity::units).unwrap_or(0);
+    let security = security(&SecurityInput {
+        pod,
+        container,
+        image_user: &image.config.user,
+        lookup: &|user| users.get(user).cloned(),
+        seccomp_root: &context.config.seccomp_root,
+        oom_score_adj: oom_score_adj(pod, container, node_memory),
+    })?;
+    let managed = managed_files(request, &key)?;
+    let pod_dir = context.pod_dir(&key.uid);
+    let mounts = mounts(container, &env, managed, &|name| volumes::path_of(pod, &pod_dir, name))?;
+    let working_dir = container.working_dir.clone().filter(|dir| !dir.is_empty());
+    let working_dir = working_dir.unwrap_or_else(|| image.config.working_dir.clone());
+    let working_dir = if working_dir.is_empty() { "/".to_owned() } else { working_dir };
+    let reference = container.image.as_deref().unwrap_or_default();
+    let mut known = BTreeMap::from([
+        (labels::DEFINITION_HASH.to_owned(), definition_hash(&container.name, reference)),
+        (labels::IMAGE.to_owned(), image.image_name(reference).to_owned()),
+        (labels::IMAGE_ID.to_owned(), image.image_id(reference).to_owned()),
+        (labels::IMAGE_REF.to_owned(), image.id.clone()),
+        (labels::USER.to_owned(), user_label(&security)),
+    ]);
+    known.extend(image.config.stop_signal.clone().map(|signal| (labels::STOP_SIGNAL.to_owned(), signal)));
+    let config = ContainerConfig {
+        id: container_id(),
+        name: container.name.clone(),
+        attempt: request.attempt,
+        rootfs: Rootfs {
+            lower: image.layers.clone(),
+            writable: PathBuf::new(),
+            readonly: container
+                .security_context
+                .as_ref()
+                .and_then(|context| context.read_only_root_filesystem)
+                .unwrap_or(false),
+        },
+        command,
+        env,
+        working_dir: working_dir.into(),
+        mounts,
+        devices: Vec::new(),
+        security,
+        resources: container_resources(container),
+        stdin: container.stdin.unwrap_or(false),
+        stdin_once: container.stdin_once.unwrap_or(false),
+        tty: container.tty.unwrap_or(false),
+        target_pid_of: request.target.clone(),
+        log_path: Path::new(&container.name).join(format!("{}.log", request.attempt)),
+        labels: known,
+    };
+    Ok(config)
+}
+
+/// 32 random bytes in hexadecimal, as container ids look everywhere.
+fn container_id() -> String {
+    hex::encode(rand::random::<[u8; 32]>())
+}
+
+/// `status…user`: who the process runs as (R9.24).
+fn user_label(security: &outrigger_runtime::Security) -> String {
+    let groups: Vec<u32> = std::iter::once(security.gid).chain(security.groups.iter().copied()).collect();
+    serde_json::json!({
+        "linux": { "uid": security.uid, "gid": security.gid, "supplementalGroups": groups },
+    })
+    .to_string()
+}
+
+/// The image's variables, then the container's; HOSTNAME unless somebody set it (R11.12).
+async fn environment(
+    context: &Context,
+    pod: &Pod,
+    container: &Container,
+    addresses: &PodAddresses,
+    image: &Image,
+) -> Result<Vec<(String, String)>, ConfigError> {
+    let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+    let (maps, secrets) = named_objects(container);
+    let api = |error: kube::Error| ConfigError::Api(outrigger_api::StatusError::internal(error));
+    let maps = context.objects.config_maps(&namespace, &maps).await.map_err(api)?;
+    let secrets = context.objects.secrets(&namespace, &secrets).await.map_err(api)?;
+    let services = context.objects.services().await;
+    let pod_dir = context.pod_dir(pod.metadata.uid.as_deref().unwrap_or_default());
+    let own = env::build(&EnvInput {
+        pod,
+        container,
+        addresses,
+        allocatable: &context.allocatable,
+        services: &services,
+        config_maps: &maps,
+        secrets: &secrets,
+        read_volume: &|volume, path| read_volume(pod, &pod_dir, volume, path),
+    })?;
+    let mut env = image.config.env.clone();
+    if let Ok(names) = pod_hostname(pod, &context.config.cluster_domain)
+        && !own.iter().any(|(name, _)| name == "HOSTNAME")
+    {
+        env.push(("HOSTNAME".to_owned(), names.kernel));
+    }
+    for (name, value) in own {
+        env.retain(|(known, _)| *known != name);
+        env.push((name, value));
+    }
+    Ok(env)
+}
+
+fn read_volume(pod: &Pod, pod_dir: &Path, volume: &str, path: &Path) -> Result<String, EnvFileError> {
+    let file = volumes::path_of(pod, pod_dir, volume).unwrap_or_default().join(path);
+    std::fs::read_to_string(&file).map_err(|error| EnvFileError::Read(format!("open {}: {error}", path.display())))
+}
+
+/// ConfigMaps and Secrets a container's environment names.
+fn named_objects(container: &Container) -> (Vec<String>, Vec<String>) {
+    let (mut maps, mut secrets) = (Vec::new(), Vec::new());
+    for source in container.env_from.iter().flatten() {
+        maps.extend(source.config_map_ref.iter().map(|found| found.name.clone()));
+        secrets.extend(source.secret_ref.iter().map(|found| found.name.clone()));
+    }
+    for source in container.env.iter().flatten().filter_map(|variable| variable.value_from.as_ref()) {
+        maps.extend(source.config_map_key_ref.iter().map(|found| found.name.clone()));
+        secrets.extend(source.secret_key_ref.iter().map(|found| found.name.clone()));
+    }
+    (maps, secrets)
+}
+
+/// The users the decision may ask the image about: the image's own, and the numbers the spec names.
+async fn users(context: &Context, pod: &Pod, container: &Container, image: &Image) -> HashMap<String, User> {
+    let mut asked = vec![image.config.user.clone()];
+    let pod_level = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref()?.run_as_user);
+    let own = container.security_context.as_ref().and_then(|context| context.run_as_user);
+    asked.extend(own.or(pod_level).map(|uid| uid.to_string()));
+    asked.push("0".to_owned());
+    let mut users = HashMap::new();
+    for user in asked {
+        let (name, _) = user.split_once(':').unwrap_or((&user, ""));
+        for text in [user.clone(), name.to_owned()] {
+            if let Some(found) = context.images.lookup_user(image, &text).await {
+                users.insert(text, found);
+            }
+        }
+    }
+    users
+}
+
+/// `/etc/hosts`, `/etc/resolv.conf`, `/etc/hostname` and the termination message file (R9.31, R11.18, R11.23).
+fn managed_files(request: &StartRequest<'_>, key: &PodKey) -> Result<ManagedFiles, ConfigError> {
+    let StartRequest { context, pod, .. } = *request;
+    let io = |doing: &str| {
+        let doing = doing.to_owned();
+        move |source| ConfigError::Io { doing, source }
+    };
+    let folder = context.pod_dir(&key.uid).join("etc");
+    std::fs::create_dir_all(&folder).map_err(io("make the Pod's folder"))?;
+    let spec = pod.spec.clone().unwrap_or_default();
+    let host_network = spec.host_network.unwrap_or(false);
+    let names = pod_hostname(pod, &context.config.cluster_domain).unwrap_or_default();
+    let node_hosts = host_network.then(|| std::fs::read_to_string("/etc/hosts").unwrap_or_default());
+    let hosts = render_hosts(&HostsInput {
+        ips: request.pod_ips,
+        hostname: &names,
+        aliases: spec.host_aliases.as_deref().unwrap_or_default(),
+        node_file: node_hosts.as_deref(),
+    });
+    let node_resolv = context.config.resolv_conf.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
+    let node_resolv = node_resolv.map(|text| ResolvConf::parse(&text));
+    let cluster = ClusterDns {
+        servers: context.config.cluster_dns.iter().map(ToString::to_string).collect(),
+        domain: context.config.cluster_domain.clone(),
+    };
+    let (resolv, problems) = pod_resolv_conf(pod, node_resolv.as_ref(), &cluster);
+    for problem in problems {
+        context.events.warning(pod, "", problem.reason(), problem.message(&pod_words(pod)));
+    }
+    let mut files = Vec::new();
+    let mut write = |name: &str, text: &str| -> Result<(), ConfigError> {
+        let path = folder.join(name);
+        std::fs::write(&path, text).map_err(io(&format!("write /etc/{name}")))?;
+        files.push((path, PathBuf::from(format!("/etc/{name}")), false));
+        Ok(())
+    };
+    write("hosts", &hosts)?;
+    write("resolv.conf", &resolv.render())?;
+    if !host_network {
+        write("hostname", &format!("{}\n", names.kernel))?;
+    }
+    let container = &request.entry.container;
+    let message = context.termination_file(&key.uid, &container.name, request.attempt);
+    if let Some(parent) = message.parent() {
+        std::fs::create_dir_all(parent).map_err(io("make the message folder"))?;
+    }
+    std::fs::write(&message, "").map_err(io("make the message file"))?;
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(&message, std::fs::Permissions::from_mode(0o666)).map_err(io("open the message file"))?;
+    let target = container.termination_message_path.clone().filter(|path| !path.is_empty());
+    files.push((message, target.unwrap_or_else(|| "/dev/termination-log".to_owned()).into(), false));
+    Ok(ManagedFiles(files))
+}

@@ -1,0 +1,159 @@
+//! Images for containers: the pull policies (R5.23 to R5.28), with a bound on parallel pulls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::{Container, Pod};
+use outrigger_images::Image;
+use outrigger_pod_lifecycle::FailureReason;
+use tokio::sync::Semaphore;
+
+use crate::container::User;
+use crate::context::Context;
+
+/// Why an image could not be pulled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct PullFailure {
+    /// `ErrImagePull`, `InvalidImageName`, `RegistryUnavailable`, …
+    pub reason: FailureReason,
+    /// For the status and the event.
+    pub message: String,
+}
+
+/// What the kubelet asks of an image store.
+#[async_trait]
+pub trait ImageService: Send + Sync + std::fmt::Debug {
+    /// The image, if it is on this machine.
+    async fn resolve(&self, reference: &str) -> Option<Image>;
+
+    /// Pulls it. `secrets` are values of type `kubernetes.io/dockerconfigjson`. Dropping the future gives up.
+    async fn pull(&self, reference: &str, secrets: Vec<Vec<u8>>) -> Result<Image, PullFailure>;
+
+    /// A user of the image by name or number; `None` if the image does not know it.
+    async fn lookup_user(&self, image: &Image, user: &str) -> Option<(u32, u32, Vec<u32>)>;
+}
+
+/// The policies around an [`ImageService`].
+#[derive(Debug)]
+pub(crate) struct ImageManager {
+    service: Arc<dyn ImageService>,
+    pulls: Semaphore,
+}
+
+impl ImageManager {
+    pub(crate) fn new(service: Arc<dyn ImageService>, parallel: usize) -> Self {
+        Self { service, pulls: Semaphore::new(parallel.max(1)) }
+    }
+
+    /// Makes sure a container's image is there, telling events on the way.
+    pub(crate) async fn ensure(
+        &self,
+        context: &Context,
+        pod: &Pod,
+        field_path: &str,
+        container: &Container,
+    ) -> Result<Image, PullFailure> {
+        let reference = container.image.as_deref().unwrap_or_default();
+        let policy = container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
+        if policy != "Always" {
+            if let Some(image) = self.service.resolve(reference).await {
+                let text = format!(
+                    "Container image \"{reference}\" already present on machine and can be accessed by the pod"
+                );
+                context.events.normal(pod, field_path, "Pulled", text);
+                return Ok(image);
+            }
+            if policy == "Never" {
+                let message =
+                    format!("Container image \"{reference}\" is not present with pull policy of Never");
+                return Err(PullFailure { reason: FailureReason::ErrImageNeverPull, message });
+            }
+        }
+        self.pull(context, pod, field_path, reference).await
+    }
+
+    async fn pull(
+        &self,
+        context: &Context,
+        pod: &Pod,
+        field_path: &str,
+        reference: &str,
+    ) -> Result<Image, PullFailure> {
+        let asked = context.clock.now().mono;
+        context.events.normal(pod, field_path, "Pulling", format!("Pulling image \"{reference}\""));
+        let secrets = pull_secrets(context, pod).await;
+        let _permit = self.pulls.acquire().await;
+        let began = context.clock.now().mono;
+        let image = self.service.pull(reference, secrets).await?;
+        let now = context.clock.now().mono;
+        let text = format!(
+            "Successfully pulled image \"{reference}\" in {} ({} including waiting). Image size: {} bytes.",
+            go_duration(now.since(began)),
+            go_duration(now.since(asked)),
+            image.size
+        );
+        context.events.normal(pod, field_path, "Pulled", text);
+        Ok(image)
+    }
+
+    /// Looks a user up in an image.
+    pub(crate) async fn lookup_user(&self, image: &Image, user: &str) -> Option<User> {
+        let (uid, gid, groups) = self.service.lookup_user(image, user).await?;
+        Some(User { uid, gid, groups })
+    }
+}
+
+/// R5.27: a missing secret is told and otherwise ignored.
+async fn pull_secrets(context: &Context, pod: &Pod) -> Vec<Vec<u8>> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let references =
+        pod.spec.as_ref().and_then(|spec| spec.image_pull_secrets.as_deref()).unwrap_or_default();
+    let mut values = Vec::new();
+    let mut missing = Vec::new();
+    for reference in references {
+        let secret = context.objects.secret(namespace, &reference.name).await.ok().flatten();
+        let data =
+            secret.and_then(|secret| secret.data).and_then(|mut data| data.remove(".dockerconfigjson"));
+        match data {
+            Some(data) => values.push(data.0),
+            None => missing.push(reference.name.as_str()),
+        }
+    }
+    if !missing.is_empty() {
+        let text = format!(
+            "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+            missing.join(", ")
+        );
+        context.events.warning(pod, "", "FailedToRetrieveImagePullSecret", text);
+    }
+    values
+}
+
+/// `1.234s`, `12ms`: durations as the reference prints them, rounded to milliseconds.
+fn go_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    match millis {
+        0..1000 => format!("{millis}ms"),
+        1000..60_000 => format!("{}s", trim(millis, 1000)),
+        _ => format!("{}m{}s", millis / 60_000, trim(millis % 60_000, 1000)),
+    }
+}
+
+fn trim(value: u128, unit: u128) -> String {
+    let text = format!("{}.{:03}", value / unit, value % unit);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R5.24
+    #[test]
+    fn durations() {
+        let text = |millis| go_duration(Duration::from_millis(millis));
+        assert_eq!([text(12), text(1500), text(2000), text(61_250)], ["12ms", "1.5s", "2s", "1m1.25s"]);
+    }
+}

@@ -1,0 +1,78 @@
+//! What a worker keeps on disk: the decision's memory and the last Pod object, so that a Pod that vanished while the
+//! agent was down is still stopped as its spec says (R8.5).
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use k8s_openapi::api::core::v1::Pod;
+use outrigger_pod_lifecycle::PodMemory;
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use crate::context::{Context, PodKey};
+
+const FILE: &str = "memory.json";
+
+/// The file's content.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct StoredPod {
+    pub(crate) pod: Pod,
+    pub(crate) memory: PodMemory,
+}
+
+/// The memory of an earlier process, or the default.
+pub(super) fn load(context: &Context, uid: &str) -> PodMemory {
+    read(&context.pod_dir(uid).join(FILE)).map(|stored| stored.memory).unwrap_or_default()
+}
+
+/// All Pods an earlier process worked on.
+pub(crate) fn stored_pods(context: &Context) -> Vec<StoredPod> {
+    let folders = fs::read_dir(context.config.data_dir.join("pods")).into_iter().flatten().flatten();
+    folders.filter_map(|folder| read(&folder.path().join(FILE))).collect()
+}
+
+fn read(path: &Path) -> Option<StoredPod> {
+    let text = fs::read(path).ok()?;
+    match serde_json::from_slice(&text) {
+        Ok(stored) => Some(stored),
+        Err(error) => {
+            warn!(path = %path.display(), %error, "a Pod's memory cannot be read; it begins anew");
+            None
+        }
+    }
+}
+
+/// Durable on return: written beside, flushed, renamed.
+pub(super) fn save(context: &Context, pod: &Pod, memory: &PodMemory) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Stored<'a> {
+        pod: &'a Pod,
+        memory: &'a PodMemory,
+    }
+    let folder = context.pod_dir(pod.metadata.uid.as_deref().unwrap_or_default());
+    fs::create_dir_all(&folder)?;
+    let temporary = folder.join("memory.json.new");
+    let mut file = fs::File::create(&temporary)?;
+    file.write_all(&serde_json::to_vec(&Stored { pod, memory })?)?;
+    file.sync_data()?;
+    fs::rename(&temporary, folder.join(FILE))
+}
+
+/// Removes everything of the Pod, its logs too.
+pub(super) fn forget(context: &Context, key: &PodKey) {
+    if key.uid.is_empty() {
+        return;
+    }
+    if let Err(error) = crate::volumes::unmount_all(context, &key.uid) {
+        warn!(pod = key.name, %error, "volumes are left behind");
+        return;
+    }
+    for folder in [context.pod_dir(&key.uid), context.log_dir(key)] {
+        if let Err(error) = fs::remove_dir_all(&folder)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            warn!(folder = %folder.display(), %error, "not removed");
+        }
+    }
+}

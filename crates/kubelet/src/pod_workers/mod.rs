@@ -1,0 +1,324 @@
+//! One task per Pod (R2.1): facts, decision, memory, status, events, probes, actions; then wait.
+
+mod actions;
+mod facts;
+mod memory;
+mod sandbox;
+mod start;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use outrigger_pod_lifecycle::{
+    Action, Decision, Desired, Failure, Gates, HookState, Input, NodeFacts, Operation, PodMemory,
+    SandboxOperation, StopSignal, VolumesState,
+};
+use outrigger_runtime::Sandbox;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::context::{Context, PodKey};
+use crate::env::PodAddresses;
+use crate::prober::Prober;
+use crate::status;
+
+pub(crate) use memory::stored_pods;
+pub(crate) use sandbox::discard;
+
+/// Looking again although nothing seems to have happened (R2.19).
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// The wait after the runtime or the API server did not answer.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often volumes made from objects are compared with them (R12.21).
+const REFRESH: Duration = Duration::from_secs(45);
+
+/// What a worker is told from outside.
+#[derive(Clone, Debug)]
+pub(crate) struct Assignment {
+    pub(crate) pod: Arc<Pod>,
+    pub(crate) desired: Desired,
+}
+
+/// How an operation ended.
+#[derive(Debug)]
+enum Outcome {
+    Sandbox {
+        result: Result<(), String>,
+    },
+    SandboxEnded {
+        result: Result<(), String>,
+    },
+    Start {
+        container: String,
+        result: Result<(), start::StartFailure>,
+    },
+    PostStart {
+        container: String,
+        instance: String,
+        result: Result<(), String>,
+    },
+    PreStop {
+        container: String,
+        instance: String,
+        result: Result<(), String>,
+    },
+    /// Signals and removals.
+    Small {
+        key: SmallKey,
+    },
+    Mounted,
+    Unmounted {
+        problem: Option<String>,
+    },
+    Refreshed,
+    Published {
+        status: Box<PodStatus>,
+        accepted: bool,
+        gone: bool,
+    },
+    Confirmed,
+}
+
+/// Short operations, so that the same is not begun twice at once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum SmallKey {
+    Signal(String, bool),
+    Remove(String),
+}
+
+/// A start in flight.
+#[derive(Debug)]
+struct Starting {
+    operation: Arc<Mutex<Operation>>,
+    cancel: CancellationToken,
+}
+
+/// One Pod's task.
+pub(crate) struct PodWorker {
+    context: Arc<Context>,
+    key: PodKey,
+    assignment: watch::Receiver<Assignment>,
+    changed: Arc<Notify>,
+    operations: JoinSet<Outcome>,
+    memory: PodMemory,
+    prober: Prober,
+    local: Local,
+    published: Published,
+}
+
+/// What this process knows beyond runtime and memory.
+#[derive(Default)]
+struct Local {
+    sandboxes: Vec<Sandbox>,
+    sandbox_operation: Option<SandboxOperation>,
+    sandbox_failure: Option<Failure>,
+    starting: HashMap<String, Starting>,
+    failures: BTreeMap<String, Failure>,
+    hooks: HashMap<(String, bool), HookState>,
+    small: HashSet<SmallKey>,
+    volumes: VolumesState,
+    volume_problem: Arc<Mutex<Option<String>>>,
+    mounting: Option<CancellationToken>,
+    refreshing: bool,
+    messages: HashMap<String, String>,
+    confirming: bool,
+}
+
+/// What the API server is known to have.
+#[derive(Default)]
+struct Published {
+    status: Option<PodStatus>,
+    in_flight: bool,
+    gone: bool,
+}
+
+/// What follows from a turn.
+enum Turn {
+    Sleep(Duration),
+    Forget,
+}
+
+impl PodWorker {
+    pub(crate) fn new(
+        context: Arc<Context>,
+        assignment: watch::Receiver<Assignment>,
+        changed: Arc<Notify>,
+    ) -> Self {
+        let key = PodKey::of(&assignment.borrow().pod);
+        let memory = memory::load(&context, &key.uid);
+        let prober = Prober::new(context.clone(), changed.clone());
+        let published = Published { status: assignment.borrow().pod.status.clone(), ..Published::default() };
+        Self {
+            context,
+            key,
+            assignment,
+            changed,
+            operations: JoinSet::new(),
+            memory,
+            prober,
+            local: Local::default(),
+            published,
+        }
+    }
+
+    /// Runs until nothing is left to do for the Pod, or until `stop`, which leaves everything running.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let mut refresh = tokio::time::interval(REFRESH);
+        refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let wait = match self.turn().await {
+                Turn::Forget => break,
+                Turn::Sleep(wait) => wait,
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.changed.notified() => {}
+                changed = self.assignment.changed() => if changed.is_err() { return },
+                Some(outcome) = self.operations.join_next() => self.take(outcome),
+                _ = refresh.tick() => self.refresh_volumes(),
+                () = tokio::time::sleep(wait) => {}
+            }
+            while let Some(outcome) = self.operations.try_join_next() {
+                self.take(outcome);
+            }
+        }
+        debug!(pod = %self.key.name, namespace = %self.key.namespace, "forgotten");
+    }
+
+    async fn turn(&mut self) -> Turn {
+        let assignment = self.assignment.borrow_and_update().clone();
+        let desired = if self.published.gone { Desired::Gone } else { assignment.desired.clone() };
+        match self.context.runtime.list_pod(&self.key.uid).await {
+            Ok(sandboxes) => self.local.sandboxes = sandboxes,
+            Err(error) => {
+                warn!(pod = %self.key.name, error = &error as &dyn std::error::Error, "the runtime does not answer");
+                return Turn::Sleep(RETRY);
+            }
+        }
+        let pod = assignment.pod;
+        let now = self.context.clock.now();
+        let decision = self.decide(&pod, &desired, now);
+        if decision.memory != self.memory {
+            if let Err(error) = memory::save(&self.context, &pod, &decision.memory) {
+                warn!(pod = %self.key.name, error = &error as &dyn std::error::Error, "memory not written");
+                return Turn::Sleep(RETRY);
+            }
+            self.memory = decision.memory.clone();
+        }
+        self.publish(&decision.status, &desired);
+        for event in &decision.events {
+            self.context.events.pod_event(&pod, event);
+        }
+        let ip = self.probe_ip(&decision.status);
+        self.prober.adjust(&pod, &ip, &decision.probes);
+        let mut forget = false;
+        for action in &decision.actions {
+            if *action == Action::Forget {
+                forget = true;
+            } else {
+                self.begin(&pod, action, &decision.status);
+            }
+        }
+        if forget {
+            memory::forget(&self.context, &self.key);
+            return Turn::Forget;
+        }
+        let due = decision.wake_at.map_or(LONGEST_SLEEP, |at| at.since(now.mono));
+        Turn::Sleep(due.min(LONGEST_SLEEP))
+    }
+
+    fn decide(&mut self, pod: &Pod, desired: &Desired, now: outrigger_api::Now) -> Decision {
+        let sandboxes = self.sandbox_facts();
+        let containers = self.container_facts(pod);
+        if let VolumesState::Mounting { problem } = &mut self.local.volumes {
+            *problem = self.local.volume_problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        }
+        let node = NodeFacts {
+            name: self.context.config.node_name.clone(),
+            ips: self.context.config.node_ips.clone(),
+            network_problem: None,
+        };
+        (self.context.decide)(&Input {
+            pod,
+            desired,
+            node: &node,
+            sandboxes: &sandboxes,
+            sandbox_operation: self.local.sandbox_operation,
+            sandbox_failure: self.local.sandbox_failure.as_ref(),
+            containers: &containers,
+            volumes: &self.local.volumes,
+            memory: &self.memory,
+            gates: &Gates::default(),
+            now,
+        })
+    }
+
+    /// Where probes and hooks find the Pod.
+    fn probe_ip(&self, status: &PodStatus) -> String {
+        let node = || self.context.config.node_ips.first().map(ToString::to_string);
+        status.pod_ip.clone().or_else(node).unwrap_or_default()
+    }
+
+    /// As the Pod's status shows them.
+    fn addresses(&self, pod: &Pod) -> PodAddresses {
+        let shown = pod.status.as_ref().and_then(|status| status.pod_ips.as_deref()).unwrap_or_default();
+        PodAddresses {
+            pod: shown.iter().map(|ip| ip.ip.clone()).collect(),
+            host: self.context.config.node_ips.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// One patch in flight; the newest status wins.
+    fn publish(&mut self, status: &PodStatus, desired: &Desired) {
+        let known = self.published.status.as_ref() == Some(status);
+        if known || self.published.in_flight || *desired == Desired::Gone {
+            return;
+        }
+        self.published.in_flight = true;
+        let patch = status::patch(&self.key.uid, self.published.status.as_ref(), status);
+        let api: Api<Pod> = Api::namespaced(self.context.client.clone(), &self.key.namespace);
+        let (name, status) = (self.key.name.clone(), Box::new(status.clone()));
+        self.operations.spawn(async move {
+            let result = api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(patch)).await;
+            let gone = matches!(&result, Err(kube::Error::Api(s)) if s.is_not_found() || s.is_conflict());
+            if let Err(error) = &result {
+                warn!(pod = name, %error, "status not accepted");
+                if !gone {
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+            Outcome::Published { status, accepted: result.is_ok(), gone }
+        });
+    }
+
+    fn refresh_volumes(&mut self) {
+        let pod = self.assignment.borrow().pod.clone();
+        let due = self.local.volumes == VolumesState::Mounted && !self.local.refreshing;
+        if !due || !crate::volumes::needs_refresh(&pod) {
+            return;
+        }
+        self.local.refreshing = true;
+        let addresses = self.addresses(&pod);
+        let context = self.context.clone();
+        self.operations.spawn(async move {
+            crate::volumes::refresh(&context, &pod, &addresses).await;
+            Outcome::Refreshed
+        });
+    }
+
+    fn failure(&self, reason: outrigger_pod_lifecycle::FailureReason, message: String) -> Failure {
+        let now = self.context.clock.now();
+        Failure { reason, message, at: now.mono, at_wall: now.wall }
+    }
+}
+
+/// Whether it is KILL.
+const fn is_kill(signal: StopSignal) -> bool {
+    matches!(signal, StopSignal::Kill)
+}

@@ -1,0 +1,68 @@
+//! The patch that publishes a Pod's status: own conditions merged by type, everything else replaced.
+
+use k8s_openapi::api::core::v1::PodStatus;
+use serde_json::{Map, Value, json};
+
+/// Fields that vanish when the new status lacks them.
+const OWNED: [&str; 9] = [
+    "reason",
+    "message",
+    "podIP",
+    "podIPs",
+    "hostIP",
+    "hostIPs",
+    "startTime",
+    "initContainerStatuses",
+    "ephemeralContainerStatuses",
+];
+
+/// A strategic merge patch for the status subresource of the Pod with `uid`.
+pub(crate) fn patch(uid: &str, old: Option<&PodStatus>, new: &PodStatus) -> Value {
+    let object = |status: &PodStatus| match serde_json::to_value(status) {
+        Ok(Value::Object(map)) => map,
+        _ => Map::new(),
+    };
+    let old = old.map(object).unwrap_or_default();
+    let mut status = object(new);
+    for name in OWNED {
+        if old.contains_key(name) && !status.contains_key(name) {
+            status.insert(name.to_owned(), Value::Null);
+        }
+    }
+    for list in ["podIPs", "hostIPs"] {
+        if let Some(Value::Array(items)) = status.get_mut(list) {
+            items.insert(0, json!({"$patch": "replace"}));
+        }
+    }
+    if let Some(Value::Array(conditions)) = status.get_mut("conditions") {
+        let kept: Vec<Value> = conditions.iter().map(|c| c["type"].clone()).collect();
+        let before = old.get("conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+        // Unchanged conditions stay out, so that a gate somebody else wrote meanwhile is not put back.
+        conditions.retain(|condition| !before.contains(condition));
+        let gone = before.iter().filter(|c| !kept.contains(&c["type"]));
+        conditions.extend(gone.map(|c| json!({"type": c["type"], "$patch": "delete"})));
+    }
+    json!({"metadata": {"uid": uid}, "status": status})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R9.13: foreign conditions are left alone.
+    #[test]
+    fn only_what_changed_is_sent() {
+        let status = |value| serde_json::from_value::<PodStatus>(value).unwrap();
+        let old = status(json!({"reason": "r", "conditions": [
+            {"type": "gate", "status": "True"}, {"type": "Ready", "status": "False"},
+            {"type": "PodResizePending", "status": "True"}]}));
+        let new = status(json!({"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}], "conditions": [
+            {"type": "gate", "status": "True"}, {"type": "Ready", "status": "True"}]}));
+        let patch = patch("u", Some(&old), &new);
+        assert_eq!(patch["status"]["reason"], Value::Null);
+        assert_eq!(patch["status"]["podIPs"], json!([{"$patch": "replace"}, {"ip": "10.0.0.1"}]));
+        let want =
+            json!([{"type": "Ready", "status": "True"}, {"type": "PodResizePending", "$patch": "delete"}]);
+        assert_eq!(patch["status"]["conditions"], want);
+    }
+}
