@@ -44,11 +44,13 @@ impl PodMemory {
     /// Prepares a memory read back from disk by a new agent process; call it once, before the first turn.
     ///
     /// The agent before this one may have died between writing down that it sends TERM and sending it. Without the
-    /// signal a process would meet KILL unwarned, so it is sent once more; the grace window stays as it was.
+    /// signal a process would meet KILL unwarned, so it is sent once more; the grace window stays as it was. The
+    /// same goes for KILL, which is then not waited for again.
     pub fn resume(&mut self) {
         for container in self.containers.values_mut() {
             if let Some(stop) = &mut container.stop {
                 stop.repeat_term = stop.term.is_some() && stop.kill.is_none();
+                stop.kill = None;
             }
         }
     }
