@@ -1,6 +1,7 @@
 //! The Pod decision, played through by a kubelet and a runtime in memory. Each test names the rules it proves.
 
 mod agent_restart;
+mod any_pod;
 mod images;
 mod probes;
 mod restart;

@@ -1,10 +1,13 @@
 //! A kubelet and a runtime in memory: they carry out what `decide` says, at once, and play the scripted containers.
 //! Time passes only when nothing is left to do. Whatever happens is a line of the timeline: `<second> <what>`.
 
+mod asks;
+mod runtime;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use outrigger_api::{MonoTime, Now, WallTime};
 use outrigger_pod_lifecycle::*;
@@ -289,11 +292,11 @@ impl Sim {
             let running = |it: &&Instance| matches!(it.state, InstanceState::Running { .. });
             assert!(facts.instances.iter().filter(running).count() <= 1, "I1: {name}");
         }
-        if condition(&old, "Initialized") == "True" {
-            assert_eq!(condition(&decision.status, "Initialized"), "True", "I10");
+        if asks::condition(&old, "Initialized") == "True" {
+            assert_eq!(asks::condition(&decision.status, "Initialized"), "True", "I10");
         }
         if terminal {
-            assert_ne!(condition(&decision.status, "Ready"), "True", "R9.20");
+            assert_ne!(asks::condition(&decision.status, "Ready"), "True", "R9.20");
         }
         for new in decision.status.container_statuses.iter().flatten() {
             let before = old.container_statuses.iter().flatten().find(|it| it.name == new.name);
@@ -391,184 +394,4 @@ impl Sim {
         let runs = self.scripts.get(container).cloned().unwrap_or_default();
         runs.get(attempt).or(runs.back()).cloned().unwrap_or_else(serve)
     }
-
-    fn apply(&mut self, effect: Effect) {
-        match effect {
-            Effect::Mounted => self.volumes = VolumesState::Mounted,
-            Effect::Unmounted => self.volumes = VolumesState::Unmounted,
-            Effect::SandboxMade(attempt) => self.make_sandbox(attempt),
-            Effect::SandboxStopped(id) => {
-                self.sandbox_operation = None;
-                self.sandboxes.iter_mut().filter(|it| it.id == id).for_each(|it| it.ready = false);
-            }
-            Effect::Started { container, attempt, sandbox } => self.started(&container, attempt, &sandbox),
-            Effect::Exit { container, instance, code } => self.exit(&container, &instance, code),
-            Effect::PostStart { container, instance, ok } => {
-                let facts = self.containers.entry(container).or_default();
-                if facts.newest().is_some_and(|it| it.id == instance) {
-                    let failed = HookState::Failed { message: "hook failed".into() };
-                    facts.post_start = if ok { HookState::Succeeded } else { failed };
-                }
-            }
-            Effect::PreStop { container, instance } => {
-                let facts = self.containers.entry(container).or_default();
-                if facts.newest().is_some_and(|it| it.id == instance) {
-                    facts.pre_stop = HookState::Succeeded;
-                }
-            }
-            Effect::Verdict { container, instance, kind, verdict } => {
-                let facts = self.containers.entry(container).or_default();
-                if facts.newest().is_some_and(|it| it.id == instance) {
-                    facts.probes.instance = instance;
-                    match kind {
-                        ProbeKind::Startup => facts.probes.startup = Some(verdict),
-                        ProbeKind::Liveness => facts.probes.liveness = Some(verdict),
-                        ProbeKind::Readiness => facts.probes.readiness = Some(verdict),
-                    }
-                }
-            }
-        }
-    }
-
-    fn make_sandbox(&mut self, attempt: u32) {
-        self.sandbox_operation = None;
-        if self.sandbox_failures > 0 {
-            self.sandbox_failures -= 1;
-            self.sandbox_failure = Some(self.failure(FailureReason::CreatePodSandboxError));
-            return;
-        }
-        self.sandbox_failure = None;
-        self.sandboxes.push(SandboxFacts {
-            id: format!("s{attempt}"),
-            attempt,
-            ready: true,
-            ips: vec!["10.1.0.2".parse().expect("an address")],
-            host_network: false,
-        });
-    }
-
-    fn failure(&self, reason: FailureReason) -> Failure {
-        let now = self.now();
-        Failure { reason, message: "no luck".into(), at: now.mono, at_wall: now.wall }
-    }
-
-    fn started(&mut self, container: &str, attempt: u32, sandbox: &str) {
-        let failure = self.failures.get_mut(container).and_then(VecDeque::pop_front);
-        let failure = failure.map(|reason| self.failure(reason));
-        let now = self.now().wall;
-        self.serial += 1;
-        let id = format!("{container}-{}-{attempt}", self.serial);
-        let facts = self.containers.entry(container.to_owned()).or_default();
-        facts.operation = None;
-        if failure.is_some() {
-            facts.failure = failure;
-            return;
-        }
-        facts.failure = None;
-        facts.post_start = HookState::Idle;
-        facts.pre_stop = HookState::Idle;
-        facts.probes = ProbeVerdicts { instance: id.clone(), ..ProbeVerdicts::default() };
-        facts.instances.push(Instance {
-            id: id.clone(),
-            sandbox: sandbox.to_owned(),
-            attempt,
-            state: InstanceState::Running { started_at: now },
-            definition_hash: String::new(),
-            image: "img".into(),
-            image_id: "sha256:1".into(),
-            user: None,
-        });
-        let run = self.script_of(container, &id);
-        let name = container.to_owned();
-        if let Some((after, code)) = run.exit {
-            self.later(after, Effect::Exit { container: name.clone(), instance: id.clone(), code });
-        }
-        let mut verdict = |after: Option<(u64, bool)>, kind: ProbeKind| {
-            if let Some((after, good)) = after {
-                let verdict = if good { Verdict::Success } else { Verdict::Failure };
-                let effect = Effect::Verdict { container: name.clone(), instance: id.clone(), kind, verdict };
-                self.later(after, effect);
-            }
-        };
-        verdict(run.startup, ProbeKind::Startup);
-        verdict(run.liveness_fails.map(|after| (after, false)), ProbeKind::Liveness);
-        verdict(run.ready_after.map(|after| (after, true)), ProbeKind::Readiness);
-    }
-
-    fn exit(&mut self, container: &str, instance: &str, code: i32) {
-        let now = self.now().wall;
-        let message = self.script_of(container, instance).message.to_owned();
-        let facts = self.containers.entry(container.to_owned()).or_default();
-        let Some(found) = facts.instances.iter_mut().find(|it| it.id == instance) else { return };
-        let InstanceState::Running { started_at } = found.state else { return };
-        found.state = InstanceState::Exited(Exit {
-            code,
-            signal: None,
-            oom_killed: false,
-            start_error: None,
-            started_at: Some(started_at),
-            finished_at: now,
-            message,
-        });
-        self.note(format_args!("exit {container} {code}"));
-    }
-
-    /// The sandbox and everything in it dies.
-    pub(crate) fn kill_sandbox(&mut self) {
-        if let Some(sandbox) = self.sandboxes.last_mut() {
-            sandbox.ready = false;
-        }
-        let running: Vec<(String, String)> = self
-            .containers
-            .iter()
-            .filter_map(|(name, facts)| Some((name.clone(), facts.newest()?.id.clone())))
-            .collect();
-        for (container, instance) in running {
-            self.exit(&container, &instance, 137);
-        }
-    }
-
-    // ---- what tests ask ----
-
-    pub(crate) fn phase(&self) -> &str {
-        self.phases.last().map_or("", String::as_str)
-    }
-
-    /// The lines of the timeline that contain any of `words`.
-    pub(crate) fn lines(&self, words: &[&str]) -> Vec<&str> {
-        let wanted = |line: &&str| words.iter().any(|word| line.contains(word));
-        self.timeline.iter().map(String::as_str).filter(wanted).collect()
-    }
-
-    pub(crate) fn events_with(&self, word: &str) -> Vec<&str> {
-        self.events.iter().map(String::as_str).filter(|line| line.contains(word)).collect()
-    }
-
-    pub(crate) fn condition(&self, ty: &str) -> String {
-        condition(&self.pod.status.clone().unwrap_or_default(), ty)
-    }
-
-    pub(crate) fn status_of(&self, container: &str) -> ContainerStatus {
-        let status = self.pod.status.clone().unwrap_or_default();
-        let init = status.init_container_statuses.into_iter().flatten();
-        let all = init.chain(status.container_statuses.into_iter().flatten());
-        let mut all = all.chain(status.ephemeral_container_statuses.into_iter().flatten());
-        all.find(|it| it.name == container).expect("a status")
-    }
-
-    /// `waiting:CrashLoopBackOff`, `running`, `terminated:Error/1`.
-    pub(crate) fn state_of(&self, container: &str) -> String {
-        let state = self.status_of(container).state.unwrap_or_default();
-        match (state.waiting, state.running, state.terminated) {
-            (Some(waiting), _, _) => format!("waiting:{}", waiting.reason.unwrap_or_default()),
-            (_, Some(_), _) => "running".into(),
-            (_, _, Some(end)) => format!("terminated:{}/{}", end.reason.unwrap_or_default(), end.exit_code),
-            _ => "nothing".into(),
-        }
-    }
-}
-
-fn condition(status: &k8s_openapi::api::core::v1::PodStatus, ty: &str) -> String {
-    let found = status.conditions.iter().flatten().find(|it| it.type_ == ty);
-    found.map_or(String::new(), |it| it.status.clone())
 }
