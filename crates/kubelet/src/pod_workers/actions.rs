@@ -190,13 +190,13 @@ impl PodWorker {
         }
         self.local.hooks.insert(key, HookState::Running);
         let (context, pod, ip) = (self.context.clone(), pod.clone(), self.probe_ip(status));
-        let (container, instance) = (name.to_owned(), instance.to_owned());
+        let instance = instance.to_owned();
         self.operations.spawn(async move {
             let result = run_hook(&context, &pod, &entry.container, &handler, &instance, &ip).await;
             if pre_stop {
-                Outcome::PreStop { container, instance, result }
+                Outcome::PreStop { instance, result }
             } else {
-                Outcome::PostStart { container, instance, result }
+                Outcome::PostStart { instance, result }
             }
         });
     }
@@ -302,10 +302,8 @@ impl PodWorker {
                     }
                 }
             }
-            Outcome::PostStart { container: _, instance, result } => {
-                self.hook_ended((instance, false), result)
-            }
-            Outcome::PreStop { container: _, instance, result } => self.hook_ended((instance, true), result),
+            Outcome::PostStart { instance, result } => self.hook_ended((instance, false), result),
+            Outcome::PreStop { instance, result } => self.hook_ended((instance, true), result),
             Outcome::Small { key } => drop(self.local.small.remove(&key)),
             Outcome::Mounted => {
                 let cancelled = self.local.mounting.take().is_some_and(|token| token.is_cancelled());

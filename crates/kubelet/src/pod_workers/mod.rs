@@ -59,12 +59,10 @@ enum Outcome {
         result: Result<(), start::StartFailure>,
     },
     PostStart {
-        container: String,
         instance: String,
         result: Result<(), String>,
     },
     PreStop {
-        container: String,
         instance: String,
         result: Result<(), String>,
     },

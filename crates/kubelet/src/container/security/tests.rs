@@ -31,7 +31,8 @@ fn the_container_then_the_pod_then_the_image_say_who() {
     assert_eq!(ids(json!({}), json!({}), "4242"), (4242, 0));
     assert_eq!(ids(json!({"runAsUser": 5, "runAsGroup": 6}), json!({}), "app"), (5, 6));
     assert_eq!(ids(json!({"runAsUser": 5}), json!({"runAsUser": 1000}), ""), (1000, 100));
-    assert_eq!(run(json!({}), json!({}), "ghost"), Err(SecurityError::UnknownUser("ghost".into())));
+    let ghost = run(json!({}), json!({}), "ghost").unwrap_err();
+    assert_eq!(ghost, SecurityError::UnknownUser("ghost".into()));
 }
 
 /// R13.19
