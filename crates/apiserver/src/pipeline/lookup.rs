@@ -15,6 +15,7 @@ pub(super) struct Fetched {
     priority_classes: Vec<Object>,
     storage_classes: Vec<Object>,
     runtime_class: Option<Object>,
+    limit_ranges: Vec<Object>,
 }
 
 impl Fetched {
@@ -28,6 +29,9 @@ impl Fetched {
         let mut fetched = Self::default();
         if kind.namespaced && !namespace.is_empty() {
             fetched.namespace = one(api, "", "namespaces", "", namespace).await?;
+        }
+        if matches!((&*kind.group, &*kind.kind), ("", "Pod" | "PersistentVolumeClaim")) {
+            fetched.limit_ranges = all_in(api, "", "limitranges", namespace).await?;
         }
         match (&*kind.group, &*kind.kind) {
             ("", "Pod") => {
@@ -68,8 +72,13 @@ async fn one(
 }
 
 async fn all(api: &Api, group: &str, plural: &str) -> Result<Vec<Object>, StatusError> {
+    all_in(api, group, plural, "").await
+}
+
+async fn all_in(api: &Api, group: &str, plural: &str, namespace: &str) -> Result<Vec<Object>, StatusError> {
     let Some(kind) = api.registry.find(group, "v1", plural) else { return Ok(Vec::new()) };
-    let page = api.storage.list(&kind, &ListRequest::default()).await?;
+    let request = ListRequest { namespace: namespace.to_owned(), ..ListRequest::default() };
+    let page = api.storage.list(&kind, &request).await?;
     page.items.iter().map(Stored::object).collect()
 }
 
@@ -99,6 +108,10 @@ impl Lookup for Fetched {
             .iter()
             .filter(|class| class.str_at(&["metadata", "annotations", MARK]) == "true");
         marked.max_by_key(|class| class.str_at(&["metadata", "creationTimestamp"]).to_owned()).cloned()
+    }
+
+    fn limit_ranges(&self, _namespace: &str) -> Vec<Object> {
+        self.limit_ranges.clone()
     }
 
     fn runtime_class(&self, name: &str) -> Option<Object> {

@@ -1,0 +1,168 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use ipnet::Ipv4Net;
+
+/// Kubernetes for Pods in one program.
+#[derive(Debug, Parser)]
+#[command(version, about, disable_help_subcommand = true)]
+pub(crate) struct Arguments {
+    /// What to tell on standard error: error, warn, info, debug, or filters like outrigger_kubelet=debug.
+    #[arg(long, global = true, default_value = "warn")]
+    pub(crate) log: String,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a cluster on this machine and print one line with "ready" when kubectl can use it.
+    Up(UpOptions),
+    /// Run manifests in a private cluster, show what they print, exit with their exit code, leave nothing behind.
+    Run(RunOptions),
+    /// Stop what `up` started, containers included.
+    Down(DownOptions),
+    /// Say what this machine offers containers, and what it lacks.
+    Doctor,
+    /// Manage the images on this machine.
+    Image(ImageOptions),
+}
+
+/// Where the cluster keeps everything, unless told otherwise.
+pub(crate) const DATA_DIR: &str = "/var/lib/outrigger";
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct NodeOptions {
+    /// This node's name; the machine's host name unless given.
+    #[arg(long)]
+    pub(crate) node_name: Option<String>,
+    /// Addresses for Pods.
+    #[arg(long, default_value = "10.88.0.0/16")]
+    pub(crate) pod_cidr: Ipv4Net,
+    /// Addresses for Services.
+    #[arg(long, default_value = "10.0.0.0/24")]
+    pub(crate) service_cidr: String,
+    /// Registry mirrors in containerd's form: a folder of <host>/hosts.toml.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) registry_config: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct UpOptions {
+    /// Everything the cluster keeps.
+    #[arg(long, value_name = "DIR", default_value = DATA_DIR)]
+    pub(crate) data_dir: PathBuf,
+    /// Where the API is served.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:6443")]
+    pub(crate) listen: SocketAddr,
+    /// Where to write the kubeconfig; <data-dir>/kubeconfig unless given.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// `embedded`, or `etcd=URL[,URL]`.
+    #[arg(long, default_value = "embedded")]
+    pub(crate) store: String,
+    /// Go on in the background once ready.
+    #[arg(long)]
+    pub(crate) detach: bool,
+    #[command(flatten)]
+    pub(crate) node: NodeOptions,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RunOptions {
+    /// Manifests: files, folders, or - for standard input.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Stop after so long and exit with 124: 90, 90s, 5m, 1h.
+    #[arg(long, value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Leave the data folder for a look.
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Keep images here between runs, so that they are pulled once.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/outrigger-images")]
+    pub(crate) image_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) node: NodeOptions,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DownOptions {
+    /// As given to `up`.
+    #[arg(long, value_name = "DIR", default_value = DATA_DIR)]
+    pub(crate) data_dir: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ImageOptions {
+    /// As given to `up`. The cluster must not be running.
+    #[arg(long, value_name = "DIR", default_value = DATA_DIR, global = true)]
+    pub(crate) data_dir: PathBuf,
+    #[command(subcommand)]
+    pub(crate) command: ImageCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Add the images of an archive (docker save, OCI layout).
+    Import {
+        /// The archive.
+        file: PathBuf,
+    },
+    /// Show the images.
+    List,
+    /// Make an image from a folder.
+    Build {
+        /// The folder that becomes its layer.
+        folder: PathBuf,
+        /// Its name.
+        #[arg(long, short)]
+        tag: String,
+        /// A local image to build on.
+        #[arg(long)]
+        from: Option<String>,
+        /// The program to run, with arguments.
+        #[arg(long, value_delimiter = ' ')]
+        entrypoint: Option<Vec<String>>,
+        /// Default arguments.
+        #[arg(long, value_delimiter = ' ')]
+        cmd: Option<Vec<String>>,
+    },
+    /// Remove images no container uses.
+    Prune,
+}
+
+/// Whole seconds, or a number with a unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is no duration; write 90s, 5m or 1h"))?;
+    let unit = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        other => return Err(format!("{other:?} is no unit of time; use s, m or h")),
+    };
+    number.checked_mul(unit).map(Duration::from_secs).ok_or_else(|| format!("{text:?} is too long"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert!(duration("5x").is_err() && duration("soon").is_err());
+    }
+}

@@ -1,0 +1,62 @@
+//! `outrigger down`: stops the process of a data folder, its containers and its network.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use outrigger_api::clock::SystemClock;
+use outrigger_runtime::{EmbeddedRuntime, RuntimeConfig};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::cli::DownOptions;
+use crate::cluster::{open_network, remove_containers, remove_network, require_features};
+use crate::failure::Failure;
+use crate::up::PID_FILE;
+
+/// How long the process may take to stop by itself.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) async fn down(options: DownOptions) -> Result<u8, Failure> {
+    let data_dir = &options.data_dir;
+    if !data_dir.exists() {
+        return Err(Failure::other(format!("{} does not exist; nothing to stop", data_dir.display())));
+    }
+    require_features()?;
+    stop_process(data_dir).await?;
+    let config = RuntimeConfig { root: data_dir.join("runtime"), clock: Arc::new(SystemClock) };
+    let runtime = EmbeddedRuntime::open(config).await;
+    remove_containers(&runtime.map_err(Failure::doing("cannot open the container runtime"))?).await;
+    let any = ipnet::Ipv4Net::new([10, 88, 0, 0].into(), 16).map_err(Failure::doing("range"))?;
+    let network = open_network(data_dir, recorded_range(data_dir).unwrap_or(any)).await?;
+    remove_network(&network).await;
+    Ok(0)
+}
+
+/// The range the network was made with.
+fn recorded_range(data_dir: &Path) -> Option<ipnet::Ipv4Net> {
+    let text = std::fs::read_to_string(data_dir.join("network/addresses.json")).ok()?;
+    let value: serde_json::Value = serde_json::from_str(&text).ok()?;
+    value.get("pod_cidr")?.as_str()?.parse().ok()
+}
+
+async fn stop_process(data_dir: &Path) -> Result<(), Failure> {
+    let file = data_dir.join(PID_FILE);
+    let Ok(text) = std::fs::read_to_string(&file) else { return Ok(()) };
+    let pid = text.trim().parse().ok().and_then(Pid::from_raw);
+    let Some(pid) = pid else { return Err(Failure::other(format!("{} holds no process id", file.display()))) };
+    let name = std::fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).unwrap_or_default();
+    if name.trim() != "outrigger" {
+        // It was killed, and its number may be somebody else's now.
+        return Ok(());
+    }
+    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(()) };
+    pidfd_send_signal(&process, Signal::TERM)
+        .map_err(|error| Failure::other(format!("cannot stop process {}: {error}", pid.as_raw_nonzero())))?;
+    let ended = AsyncFd::with_interest(process, Interest::READABLE).map_err(Failure::doing("cannot wait"))?;
+    match tokio::time::timeout(PATIENCE, ended.readable()).await {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Failure::other(format!("process {} does not stop", pid.as_raw_nonzero()))),
+    }
+}
