@@ -1,12 +1,13 @@
 //! Controllers: ordinary API clients that keep what is in line with what should be.
 //!
-//! Each watches, decides about one object and writes through the API, like any program outside. Here so far are the
-//! two a Pod needs: what every namespace holds, and how a namespace ends. Workload controllers are not here yet.
+//! Each watches, decides about one object and writes through the API, like any program outside. Here so far are those
+//! a Pod needs: what every namespace holds, how a namespace ends, and which taints a node has. Workload controllers are not here yet.
 //!
 //! Start at [`run`].
 
 mod namespace;
 mod namespace_content;
+mod node_taints;
 
 use kube::runtime::Controller;
 use kube::runtime::watcher;
@@ -14,7 +15,7 @@ use kube::{Api, Client};
 use outrigger_reconcile as reconcile;
 use tokio_util::sync::CancellationToken;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, ServiceAccount};
 
 /// What the controllers need to know.
 #[derive(Clone, Debug)]
@@ -38,12 +39,14 @@ pub async fn run(client: Client, config: Config, stop: CancellationToken) {
             of_namespace(object.metadata.namespace)
         });
     let deletion = Controller::new(namespaces, watcher::Config::default());
+    let nodes = Controller::new(Api::<Node>::all(client.clone()), watcher::Config::default());
     tokio::join!(
         reconcile::run(
             content,
             namespace_content::NamespaceContent { client: client.clone(), config },
             stop.clone()
         ),
-        reconcile::run(deletion, namespace::NamespaceDeletion { client }, stop),
+        reconcile::run(deletion, namespace::NamespaceDeletion { client: client.clone() }, stop.clone()),
+        reconcile::run(nodes, node_taints::NodeTaints { client }, stop),
     );
 }

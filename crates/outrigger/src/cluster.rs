@@ -147,9 +147,10 @@ impl Cluster {
     }
 
     /// Ends every container and takes the network down. Call after [`Cluster::stop`].
-    pub(crate) async fn remove_node(&self) {
+    pub(crate) async fn remove_node(&self, data_dir: &Path) {
         remove_containers(&self.runtime).await;
         remove_network(&self.network).await;
+        unmount_below(data_dir);
     }
 }
 
@@ -214,6 +215,24 @@ pub(crate) async fn remove_containers(runtime: &EmbeddedRuntime) {
         let removed = runtime.remove_pod_sandbox(&sandbox.id).await;
         if let Err(error) = stopped.and(removed) {
             tracing::warn!(%error, sandbox = sandbox.id, "a sandbox could not be removed");
+        }
+    }
+}
+
+/// Takes down what is still mounted below a folder (volumes in memory), innermost first.
+pub(crate) fn unmount_below(folder: &Path) {
+    let Ok(folder) = folder.canonicalize() else { return };
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut targets: Vec<PathBuf> = table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|target| PathBuf::from(target.replace("\\040", " ")))
+        .filter(|target| target.starts_with(&folder) && *target != folder)
+        .collect();
+    targets.sort_by_key(|target| std::cmp::Reverse(target.components().count()));
+    for target in targets {
+        if let Err(error) = rustix::mount::unmount(&target, rustix::mount::UnmountFlags::DETACH) {
+            tracing::warn!(%error, target = %target.display(), "a mount stays");
         }
     }
 }

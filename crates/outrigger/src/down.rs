@@ -11,7 +11,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::cli::DownOptions;
-use crate::cluster::{open_network, remove_containers, remove_network, require_features};
+use crate::cluster::{open_network, remove_containers, remove_network, require_features, unmount_below};
 use crate::failure::Failure;
 use crate::up::PID_FILE;
 
@@ -31,6 +31,7 @@ pub(crate) async fn down(options: DownOptions) -> Result<u8, Failure> {
     let any = ipnet::Ipv4Net::new([10, 88, 0, 0].into(), 16).map_err(Failure::doing("range"))?;
     let network = open_network(data_dir, recorded_range(data_dir).unwrap_or(any)).await?;
     remove_network(&network).await;
+    unmount_below(data_dir);
     Ok(0)
 }
 

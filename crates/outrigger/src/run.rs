@@ -51,7 +51,7 @@ pub(crate) async fn run(options: RunOptions) -> Result<u8, Failure> {
     let shown = tokio::spawn(progress::show(shown, std::io::stderr().is_terminal()));
     let outcome = run_in(&cluster, &manifests, &options).await;
     cluster.stop().await;
-    cluster.remove_node().await;
+    cluster.remove_node(&data_dir).await;
     shown.abort();
     if options.keep {
         let kept: PathBuf = folder.keep();

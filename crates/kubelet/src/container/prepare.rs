@@ -9,9 +9,7 @@ use outrigger_pod_lifecycle::{definition_hash, pod_words};
 use outrigger_runtime::{ContainerConfig, Rootfs};
 
 use super::mounts::{ManagedFiles, mounts};
-use super::{
-    Entry, SecurityInput, User, command_line, container_resources, oom_score_adj, security,
-};
+use super::{Entry, SecurityInput, User, command_line, container_resources, oom_score_adj, security};
 use crate::context::{Context, PodKey};
 use crate::env::{self, ConfigError, EnvFileError, EnvInput, PodAddresses};
 use crate::files::{ClusterDns, HostsInput, ResolvConf, pod_hostname, pod_resolv_conf, render_hosts};
@@ -123,7 +121,7 @@ pub(crate) async fn prepare(request: &StartRequest<'_>) -> Result<ContainerConfi
         stdin_once: container.stdin_once.unwrap_or(false),
         tty: container.tty.unwrap_or(false),
         target_pid_of: request.target.clone(),
-        log_path: Path::new(&container.name).join(format!("{}.log", request.attempt)),
+        log_path: context.log_dir(&key).join(&container.name).join(format!("{}.log", request.attempt)),
         labels: known,
     };
     Ok(config)
@@ -183,7 +181,8 @@ async fn environment(
 
 fn read_volume(pod: &Pod, pod_dir: &Path, volume: &str, path: &Path) -> Result<String, EnvFileError> {
     let file = volumes::path_of(pod, pod_dir, volume).unwrap_or_default().join(path);
-    std::fs::read_to_string(&file).map_err(|error| EnvFileError::Read(format!("open {}: {error}", path.display())))
+    std::fs::read_to_string(&file)
+        .map_err(|error| EnvFileError::Read(format!("open {}: {error}", path.display())))
 }
 
 /// ConfigMaps and Secrets a container's environment names.
@@ -267,7 +266,8 @@ fn managed_files(request: &StartRequest<'_>, key: &PodKey) -> Result<ManagedFile
     }
     std::fs::write(&message, "").map_err(io("make the message file"))?;
     use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(&message, std::fs::Permissions::from_mode(0o666)).map_err(io("open the message file"))?;
+    std::fs::set_permissions(&message, std::fs::Permissions::from_mode(0o666))
+        .map_err(io("open the message file"))?;
     let target = container.termination_message_path.clone().filter(|path| !path.is_empty());
     files.push((message, target.unwrap_or_else(|| "/dev/termination-log".to_owned()).into(), false));
     Ok(ManagedFiles(files))
