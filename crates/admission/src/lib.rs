@@ -13,11 +13,6 @@
 //! Start reading at [`admit_create`], [`admit_update`] and [`admit_delete`] (the whole pipeline for one request),
 //! then [`strategy`] (what the server does to metadata and status), then follow the list above.
 
-#![expect(
-    clippy::result_large_err,
-    reason = "a refusal is the answer to a request, made once; boxing it would only burden every caller"
-)]
-
 pub mod defaults;
 pub mod field;
 pub mod patch;

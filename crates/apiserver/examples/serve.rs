@@ -11,7 +11,8 @@ use outrigger_store::{EmbeddedStore, HistoryLimits};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let (Some(data), Some(listen), Some(kubeconfig)) = (arguments.next(), arguments.next(), arguments.next()) else {
+    let (Some(data), Some(listen), Some(kubeconfig)) = (arguments.next(), arguments.next(), arguments.next())
+    else {
         return Err("usage: serve DATA-DIR LISTEN KUBECONFIG".into());
     };
     let data_dir = PathBuf::from(data);

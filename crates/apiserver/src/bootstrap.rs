@@ -17,8 +17,16 @@ pub(crate) async fn write(api: &Arc<Api>) -> Result<(), StatusError> {
         ensure(api, "", "namespaces", "", json!({ "metadata": { "name": name } })).await?;
     }
     for (name, value, about) in [
-        ("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
-        ("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
+        (
+            "system-node-critical",
+            2_000_001_000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
+        (
+            "system-cluster-critical",
+            2_000_000_000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
     ] {
         let class = json!({ "metadata": { "name": name }, "value": value, "description": about });
         ensure(api, "scheduling.k8s.io", "priorityclasses", "", class).await?;
@@ -67,7 +75,13 @@ async fn kubernetes_service(api: &Arc<Api>) -> Result<(), StatusError> {
 }
 
 /// Creates an object unless there is one of its name.
-async fn ensure(api: &Arc<Api>, group: &str, plural: &str, namespace: &str, body: Value) -> Result<(), StatusError> {
+async fn ensure(
+    api: &Arc<Api>,
+    group: &str,
+    plural: &str,
+    namespace: &str,
+    body: Value,
+) -> Result<(), StatusError> {
     let Some(kind) = api.registry.find(group, "v1", plural) else { return Ok(()) };
     let Some(mut object) = Object::from_value(body) else { return Ok(()) };
     if api.storage.find(&kind, namespace, object.name()).await?.is_some() {
@@ -84,7 +98,13 @@ async fn ensure(api: &Arc<Api>, group: &str, plural: &str, namespace: &str, body
 }
 
 /// Creates an object, or brings an old one up to date: the address changes from start to start.
-async fn replace(api: &Arc<Api>, group: &str, plural: &str, namespace: &str, body: Value) -> Result<(), StatusError> {
+async fn replace(
+    api: &Arc<Api>,
+    group: &str,
+    plural: &str,
+    namespace: &str,
+    body: Value,
+) -> Result<(), StatusError> {
     ensure(api, group, plural, namespace, body.clone()).await?;
     let Some(kind) = api.registry.find(group, "v1", plural) else { return Ok(()) };
     let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
@@ -118,9 +138,29 @@ fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> Value {
 /// The roles everybody's first steps need (I25, I27); the rest of I25 is not here yet.
 fn roles() -> Vec<(&'static str, Value)> {
     const READ: &[&str] = &["get", "list", "watch"];
-    const WRITE: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-    let workloads: &[&str] = &["deployments", "deployments/scale", "replicasets", "replicasets/scale", "statefulsets", "statefulsets/scale", "daemonsets"];
-    let core: &[&str] = &["configmaps", "endpoints", "persistentvolumeclaims", "pods", "pods/status", "services", "services/status", "serviceaccounts", "replicationcontrollers", "replicationcontrollers/scale"];
+    const WRITE: &[&str] =
+        &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+    let workloads: &[&str] = &[
+        "deployments",
+        "deployments/scale",
+        "replicasets",
+        "replicasets/scale",
+        "statefulsets",
+        "statefulsets/scale",
+        "daemonsets",
+    ];
+    let core: &[&str] = &[
+        "configmaps",
+        "endpoints",
+        "persistentvolumeclaims",
+        "pods",
+        "pods/status",
+        "services",
+        "services/status",
+        "serviceaccounts",
+        "replicationcontrollers",
+        "replicationcontrollers/scale",
+    ];
     let seen: &[&str] = &["events", "limitranges", "resourcequotas", "namespaces", "pods/log", "bindings"];
     let view = vec![
         rule(&[""], core, READ),
@@ -136,7 +176,19 @@ fn roles() -> Vec<(&'static str, Value)> {
     edit.extend([
         rule(&[""], core, WRITE),
         rule(&[""], &["secrets"], WRITE),
-        rule(&[""], &["pods/exec", "pods/attach", "pods/portforward", "pods/proxy", "services/proxy", "pods/eviction", "serviceaccounts/token"], &["create", "get"]),
+        rule(
+            &[""],
+            &[
+                "pods/exec",
+                "pods/attach",
+                "pods/portforward",
+                "pods/proxy",
+                "services/proxy",
+                "pods/eviction",
+                "serviceaccounts/token",
+            ],
+            &["create", "get"],
+        ),
         rule(&[""], &["serviceaccounts"], &["impersonate"]),
         rule(&["apps"], workloads, WRITE),
         rule(&["batch"], &["jobs", "cronjobs"], WRITE),
@@ -152,18 +204,65 @@ fn roles() -> Vec<(&'static str, Value)> {
     ]);
     let urls = |urls: &[&str]| json!({ "nonResourceURLs": urls, "verbs": ["get"] });
     vec![
-        ("cluster-admin", json!([rule(&["*"], &["*"], &["*"]), { "nonResourceURLs": ["*"], "verbs": ["*"] }])),
+        (
+            "cluster-admin",
+            json!([rule(&["*"], &["*"], &["*"]), { "nonResourceURLs": ["*"], "verbs": ["*"] }]),
+        ),
         ("admin", json!(admin)),
         ("edit", json!(edit)),
         ("view", json!(view)),
-        ("system:discovery", json!([urls(&["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz", "/version", "/version/"])])),
-        ("system:basic-user", json!([
-            rule(&["authorization.k8s.io"], &["selfsubjectaccessreviews", "selfsubjectrulesreviews"], &["create"]),
-            rule(&["authentication.k8s.io"], &["selfsubjectreviews"], &["create"]),
-        ])),
-        ("system:public-info-viewer", json!([urls(&["/healthz", "/livez", "/readyz", "/version", "/version/"])])),
-        ("system:monitoring", json!([urls(&["/healthz", "/healthz/*", "/livez", "/livez/*", "/metrics", "/readyz", "/readyz/*"])])),
-        ("system:service-account-issuer-discovery", json!([urls(&["/.well-known/openid-configuration", "/.well-known/openid-configuration/", "/openid/v1/jwks", "/openid/v1/jwks/"])])),
+        (
+            "system:discovery",
+            json!([urls(&[
+                "/api",
+                "/api/*",
+                "/apis",
+                "/apis/*",
+                "/healthz",
+                "/livez",
+                "/openapi",
+                "/openapi/*",
+                "/readyz",
+                "/version",
+                "/version/"
+            ])]),
+        ),
+        (
+            "system:basic-user",
+            json!([
+                rule(
+                    &["authorization.k8s.io"],
+                    &["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
+                    &["create"]
+                ),
+                rule(&["authentication.k8s.io"], &["selfsubjectreviews"], &["create"]),
+            ]),
+        ),
+        (
+            "system:public-info-viewer",
+            json!([urls(&["/healthz", "/livez", "/readyz", "/version", "/version/"])]),
+        ),
+        (
+            "system:monitoring",
+            json!([urls(&[
+                "/healthz",
+                "/healthz/*",
+                "/livez",
+                "/livez/*",
+                "/metrics",
+                "/readyz",
+                "/readyz/*"
+            ])]),
+        ),
+        (
+            "system:service-account-issuer-discovery",
+            json!([urls(&[
+                "/.well-known/openid-configuration",
+                "/.well-known/openid-configuration/",
+                "/openid/v1/jwks",
+                "/openid/v1/jwks/"
+            ])]),
+        ),
     ]
 }
 
@@ -173,7 +272,11 @@ fn bindings() -> Vec<(&'static str, &'static str, &'static [&'static str])> {
         ("cluster-admin", "cluster-admin", &["system:masters"]),
         ("system:discovery", "system:discovery", &["system:authenticated"]),
         ("system:basic-user", "system:basic-user", &["system:authenticated"]),
-        ("system:public-info-viewer", "system:public-info-viewer", &["system:authenticated", "system:unauthenticated"]),
+        (
+            "system:public-info-viewer",
+            "system:public-info-viewer",
+            &["system:authenticated", "system:unauthenticated"],
+        ),
         ("system:monitoring", "system:monitoring", &["system:monitoring"]),
         (
             "system:service-account-issuer-discovery",

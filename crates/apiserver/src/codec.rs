@@ -34,7 +34,14 @@ impl FieldValidation {
                 let finding = format!(
                     "Unsupported value: \"{other}\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
                 );
-                Err(invalid(options, "meta.k8s.io", "", "fieldValidation", "FieldValueNotSupported", &finding))
+                Err(invalid(
+                    options,
+                    "meta.k8s.io",
+                    "",
+                    "fieldValidation",
+                    "FieldValueNotSupported",
+                    &finding,
+                ))
             }
         }
     }
@@ -89,7 +96,9 @@ pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
 
 /// B8: a body nobody here can read.
 pub(crate) fn unsupported_media_type(accepted: &str) -> StatusError {
-    let text = format!("the body of the request was in an unknown format - accepted media types include: {accepted}");
+    let text = format!(
+        "the body of the request was in an unknown format - accepted media types include: {accepted}"
+    );
     StatusError::new(415, Reason::UnsupportedMediaType, text)
 }
 
@@ -103,7 +112,9 @@ pub(crate) fn tree(headers: &HeaderMap, bytes: &[u8], kind: &str) -> Result<Pars
         Some("application/yaml") => parse_yaml(bytes),
         Some(_) => return Err(unsupported_media_type("application/json, application/yaml")),
     };
-    parsed.map_err(|error| unrecognized(kind, &format!("couldn't get version/kind; json parse error: {error}"), bytes))
+    parsed.map_err(|error| {
+        unrecognized(kind, &format!("couldn't get version/kind; json parse error: {error}"), bytes)
+    })
 }
 
 /// B18.
@@ -145,7 +156,11 @@ pub(crate) fn object(
     let yaml = media_type(headers).as_deref() == Some("application/yaml");
     let parsed = tree(headers, bytes, &kind.kind)?;
     let duplicates = parsed.duplicates.iter().map(|path| {
-        if yaml { format!("key \"{path}\" already set in map") } else { format!("duplicate field \"{path}\"") }
+        if yaml {
+            format!("key \"{path}\" already set in map")
+        } else {
+            format!("duplicate field \"{path}\"")
+        }
     });
     let duplicates = duplicates.collect();
     let value = if parsed.value.is_null() { Value::Object(serde_json::Map::new()) } else { parsed.value };
@@ -161,9 +176,15 @@ pub(crate) fn object(
 ///
 /// # Errors
 /// 422.
-pub(crate) fn patched(kind: &KindInfo, value: Value, validation: FieldValidation) -> Result<Decoded, StatusError> {
+pub(crate) fn patched(
+    kind: &KindInfo,
+    value: Value,
+    validation: FieldValidation,
+) -> Result<Decoded, StatusError> {
     let text = value.to_string();
-    let fail = |cause: &str| invalid("", "", "", "patch", "FieldValueInvalid", &format!("Invalid value: {text:?}: {cause}"));
+    let fail = |cause: &str| {
+        invalid("", "", "", "patch", "FieldValueInvalid", &format!("Invalid value: {text:?}: {cause}"))
+    };
     let Some(mut object) = Object::from_value(value) else { return Err(fail("not an object")) };
     if let Err(error) = check_type(kind, &mut object) {
         return Err(fail(&error.message));
@@ -217,7 +238,9 @@ fn fit(
 
 fn cannot_be_handled(kind: &KindInfo, cause: &str) -> StatusError {
     let (name, version) = (&kind.kind, &kind.version);
-    StatusError::bad_request(format!("{name} in version \"{version}\" cannot be handled as a {name}: {cause}"))
+    StatusError::bad_request(format!(
+        "{name} in version \"{version}\" cannot be handled as a {name}: {cause}"
+    ))
 }
 
 /// Makes the body agree with the URL (B19, B20).

@@ -41,7 +41,11 @@ pub(crate) fn root(
 }
 
 /// `/apis/<group>` (A3).
-pub(crate) fn group(group: &Group, headers: &HeaderMap, query: &Query) -> Result<Response<Body>, StatusError> {
+pub(crate) fn group(
+    group: &Group,
+    headers: &HeaderMap,
+    query: &Query,
+) -> Result<Response<Body>, StatusError> {
     let mut body = group_body(group);
     body["kind"] = json!("APIGroup");
     body["apiVersion"] = json!("v1");
@@ -55,7 +59,8 @@ pub(crate) fn version(
     headers: &HeaderMap,
     query: &Query,
 ) -> Result<Response<Body>, StatusError> {
-    let group_version = if group.is_empty() { version.name.clone() } else { format!("{group}/{}", version.name) };
+    let group_version =
+        if group.is_empty() { version.name.clone() } else { format!("{group}/{}", version.name) };
     let resources: Vec<Value> = version.kinds.iter().flat_map(|kind| resource_entries(kind)).collect();
     let body = json!({
         "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources,
@@ -68,9 +73,7 @@ fn layout(headers: &HeaderMap, query: &Query) -> Result<Layout, StatusError> {
 }
 
 fn group_body(group: &Group) -> Value {
-    let entry = |version: &Version| {
-        json!({ "groupVersion": format!("{}/{}", group.name, version.name), "version": version.name })
-    };
+    let entry = |version: &Version| json!({ "groupVersion": format!("{}/{}", group.name, version.name), "version": version.name });
     json!({
         "name": group.name,
         "versions": group.versions.iter().map(entry).collect::<Vec<_>>(),
@@ -120,7 +123,8 @@ fn wants_aggregated(headers: &HeaderMap) -> bool {
     let header =
         headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(",");
     let first = accept_clauses(&header).into_iter().find(|clause| {
-        let aggregated = clause.conversion == "APIGroupDiscoveryList" && clause.group == "apidiscovery.k8s.io";
+        let aggregated =
+            clause.conversion == "APIGroupDiscoveryList" && clause.group == "apidiscovery.k8s.io";
         match clause.media_type {
             "application/json" | "*/*" if clause.conversion.is_empty() => true,
             "application/json" => aggregated && clause.version == "v2",
@@ -216,7 +220,8 @@ mod tests {
     fn only_the_second_version_is_aggregated() {
         let kubectl = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
         assert!(wants_aggregated(&accepting(kubectl)));
-        let old = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+        let old =
+            "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
         assert!(!wants_aggregated(&accepting(old)));
         assert!(!wants_aggregated(&accepting("application/json")));
     }

@@ -138,7 +138,9 @@ fn check_shape(call: &Call, method: &Method) -> Result<(), StatusError> {
         Some(sub) => sub.verbs.iter().any(|word| word == verb.word()),
         None => kind.verbs.words().contains(&verb.word()),
     };
-    let misplaced = kind.namespaced && path.namespace.is_empty() && (!path.name.is_empty() || method == Method::POST)
+    let misplaced = kind.namespaced
+        && path.namespace.is_empty()
+        && (!path.name.is_empty() || method == Method::POST)
         && kind.is_stored();
     let named_post = method == Method::POST && !path.name.is_empty();
     if !supported || misplaced || named_post { Err(method_not_allowed()) } else { Ok(()) }
@@ -176,7 +178,9 @@ impl Call {
             let own = format!("metadata.name={}", self.path.name);
             let other = outrigger_api::selector::FieldSelector::parse(&fields).ok();
             if other.is_some_and(|it| it.exact("metadata.name").is_some_and(|name| name != self.path.name)) {
-                return Err(StatusError::bad_request("fieldSelector metadata.name doesn't match requested name"));
+                return Err(StatusError::bad_request(
+                    "fieldSelector metadata.name doesn't match requested name",
+                ));
             }
             fields = if fields.is_empty() { own } else { format!("{fields},{own}") };
         }
@@ -228,7 +232,14 @@ async fn patch(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result<Re
     };
     if call.query.find("force").is_some() {
         let finding = "Forbidden: may not be specified for non-apply patch";
-        return Err(codec::invalid("PatchOptions", "meta.k8s.io", "", "force", "FieldValueForbidden", finding));
+        return Err(codec::invalid(
+            "PatchOptions",
+            "meta.k8s.io",
+            "",
+            "force",
+            "FieldValueForbidden",
+            finding,
+        ));
     }
     let options = WriteOptions::parse(&call.query, "PatchOptions")?;
     let bytes = codec::read(request.into_body()).await?;

@@ -65,8 +65,13 @@ const WATCH_TYPES: &str = "application/json;stream=watch";
 ///
 /// # Errors
 /// 406 in the wordings of B9 and B11.
-pub(crate) fn negotiate(headers: &HeaderMap, query: &Query, endpoint: Endpoint) -> Result<Accepted, StatusError> {
-    let header = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(",");
+pub(crate) fn negotiate(
+    headers: &HeaderMap,
+    query: &Query,
+    endpoint: Endpoint,
+) -> Result<Accepted, StatusError> {
+    let header =
+        headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(",");
     let indented = wants_indented(headers, query);
     let json = if indented { Layout::Indented } else { Layout::Compact };
     if header.trim().is_empty() {
@@ -76,7 +81,11 @@ pub(crate) fn negotiate(headers: &HeaderMap, query: &Query, endpoint: Endpoint) 
     for clause in clauses(&header) {
         let layout = match clause.media_type {
             "application/json" | "*/*" => {
-                if clause.pretty { Layout::Indented } else { json }
+                if clause.pretty {
+                    Layout::Indented
+                } else {
+                    json
+                }
             }
             "application/yaml" if endpoint != Endpoint::Watch => Layout::Yaml,
             _ => continue,
@@ -91,7 +100,8 @@ pub(crate) fn negotiate(headers: &HeaderMap, query: &Query, endpoint: Endpoint) 
 
 /// The clauses in order of preference: by weight, then as written.
 fn clauses(header: &str) -> Vec<Clause<'_>> {
-    let mut clauses: Vec<_> = header.split(',').map(Clause::parse).filter(|clause| clause.weight > 0).collect();
+    let mut clauses: Vec<_> =
+        header.split(',').map(Clause::parse).filter(|clause| clause.weight > 0).collect();
     clauses.sort_by_key(|clause| std::cmp::Reverse(clause.weight));
     clauses
 }
@@ -111,7 +121,8 @@ pub(crate) struct Clause<'a> {
 impl<'a> Clause<'a> {
     fn parse(text: &'a str) -> Self {
         let mut parts = text.split(';').map(str::trim);
-        let mut clause = Clause { media_type: parts.next().unwrap_or_default(), weight: 1000, ..Self::default() };
+        let mut clause =
+            Clause { media_type: parts.next().unwrap_or_default(), weight: 1000, ..Self::default() };
         for parameter in parts {
             let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             match key.trim() {
@@ -138,7 +149,9 @@ impl<'a> Clause<'a> {
         match (self.conversion, endpoint) {
             ("Table", Endpoint::Object | Endpoint::List | Endpoint::Watch) => Ok(Shape::Table(version)),
             ("PartialObjectMetadata", Endpoint::Object | Endpoint::Watch) => Ok(Shape::Metadata(version)),
-            ("PartialObjectMetadataList", Endpoint::List | Endpoint::Watch) => Ok(Shape::MetadataList(version)),
+            ("PartialObjectMetadataList", Endpoint::List | Endpoint::Watch) => {
+                Ok(Shape::MetadataList(version))
+            }
             ("PartialObjectMetadata", Endpoint::List) => {
                 Err(not_acceptable("you requested PartialObjectMetadata, but the requested object is a list"))
             }
@@ -227,7 +240,10 @@ mod tests {
         assert_eq!(shape_of(accept, Endpoint::Object).unwrap().layout, Layout::Yaml);
         assert_eq!(shape_of("application/*", Endpoint::Object).unwrap_err().code, 406);
         let error = shape_of("application/yaml", Endpoint::Watch).unwrap_err();
-        assert_eq!(error.message, "only the following media types are accepted: application/json;stream=watch");
+        assert_eq!(
+            error.message,
+            "only the following media types are accepted: application/json;stream=watch"
+        );
     }
 
     /// B12

@@ -9,7 +9,7 @@ use outrigger_api::StatusError;
 use outrigger_schema::openapi;
 use serde_json::{Map, Value, json};
 
-use crate::auth::{Attributes, Identity, ISSUER, authorize};
+use crate::auth::{Attributes, ISSUER, Identity, authorize};
 use crate::request::{Query, method_not_allowed};
 use crate::respond::{self, Body, Layout};
 use crate::server::{Api, VERSION};
@@ -39,7 +39,9 @@ pub(crate) async fn answer(
     let table = api.registry.snapshot();
     match segments.as_slice() {
         [] => Ok(respond::value(200, Layout::Indented, &json!({ "paths": index(api) }))),
-        [endpoint @ ("livez" | "readyz" | "healthz"), rest @ ..] => Ok(health(api, endpoint, rest.first().copied(), query).await),
+        [endpoint @ ("livez" | "readyz" | "healthz"), rest @ ..] => {
+            Ok(health(api, endpoint, rest.first().copied(), query).await)
+        }
         ["version"] => Ok(respond::value(200, Layout::Indented, &version())),
         ["api"] => discovery::root(&table, true, &api.address().to_string(), headers, query),
         ["apis"] => discovery::root(&table, false, &api.address().to_string(), headers, query),
@@ -53,7 +55,9 @@ pub(crate) async fn answer(
             .and_then(|version| discovery::version(group, version, headers, query)),
         ["openapi", "v3"] => Ok(openapi_index(api)),
         ["openapi", "v3", "api", version] => Ok(openapi_document(api, &request, query, "", version)),
-        ["openapi", "v3", "apis", group, version] => Ok(openapi_document(api, &request, query, group, version)),
+        ["openapi", "v3", "apis", group, version] => {
+            Ok(openapi_document(api, &request, query, group, version))
+        }
         ["openapi", "v2"] => Ok(respond::response(406, "text/plain; charset=utf-8", respond::full(""))),
         [".well-known", "openid-configuration"] => Ok(respond::value(200, Layout::Compact, &openid())),
         ["openid", "v1", "jwks"] => {
@@ -81,12 +85,19 @@ fn found<T>(entry: Option<T>) -> Result<T, StatusError> {
 /// A43.
 fn index(api: &Api) -> Vec<String> {
     let table = api.registry.snapshot();
-    let mut paths = vec!["/.well-known/openid-configuration".to_owned(), "/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
+    let mut paths = vec![
+        "/.well-known/openid-configuration".to_owned(),
+        "/api".to_owned(),
+        "/api/v1".to_owned(),
+        "/apis".to_owned(),
+    ];
     for group in table.groups().iter().filter(|group| !group.name.is_empty()) {
         paths.push(format!("/apis/{}", group.name));
         paths.extend(group.versions.iter().map(|version| format!("/apis/{}/{}", group.name, version.name)));
     }
-    paths.extend(["/healthz", "/livez", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"].map(str::to_owned));
+    paths.extend(
+        ["/healthz", "/livez", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"].map(str::to_owned),
+    );
     paths
 }
 
@@ -157,10 +168,18 @@ fn openapi_index(api: &Api) -> Response<Body> {
 }
 
 /// A26, A27.
-fn openapi_document(api: &Api, request: &Request<Body>, query: &Query, group: &str, version: &str) -> Response<Body> {
+fn openapi_document(
+    api: &Api,
+    request: &Request<Body>,
+    query: &Query,
+    group: &str,
+    version: &str,
+) -> Response<Body> {
     let empty = |code: u16| respond::response(code, "text/plain; charset=utf-8", respond::full(""));
     let table = api.registry.snapshot();
-    let Some(version) = table.group(group).and_then(|group| group.version(version)) else { return empty(404) };
+    let Some(version) = table.group(group).and_then(|group| group.version(version)) else {
+        return empty(404);
+    };
     if negotiate::negotiate(request.headers(), query, negotiate::Endpoint::PlainOnly).is_err() {
         return empty(406);
     }

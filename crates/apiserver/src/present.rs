@@ -65,7 +65,11 @@ impl View<'_> {
             Shape::Plain => respond::value(code, layout, &object.0),
             Shape::Table(version) => {
                 let metadata = json!({ "resourceVersion": object.resource_version() });
-                respond::value(code, layout, &self.table(version, metadata, std::slice::from_ref(object), true))
+                respond::value(
+                    code,
+                    layout,
+                    &self.table(version, metadata, std::slice::from_ref(object), true),
+                )
             }
             Shape::Metadata(version) | Shape::MetadataList(version) => {
                 respond::value(code, layout, &partial(version, object))
@@ -141,7 +145,8 @@ impl View<'_> {
     /// G1.
     fn table(&self, version: MetaVersion, metadata: Value, objects: &[Object], columns: bool) -> Value {
         let rows: Vec<Value> = objects.iter().map(|object| self.row(version, object)).collect();
-        let definitions = if columns { json!(definitions(printers::columns(self.kind))) } else { Value::Null };
+        let definitions =
+            if columns { json!(definitions(printers::columns(self.kind))) } else { Value::Null };
         json!({
             "kind": "Table", "apiVersion": version.api_version(), "metadata": metadata,
             "columnDefinitions": definitions, "rows": rows,
@@ -154,11 +159,8 @@ impl View<'_> {
         // G9
         let phase = object.str_at(&["status", "phase"]);
         if self.kind.kind == "Pod" && matches!(phase, "Succeeded" | "Failed") {
-            let message = if phase == "Succeeded" {
-                "The pod has completed successfully."
-            } else {
-                "The pod failed."
-            };
+            let message =
+                if phase == "Succeeded" { "The pod has completed successfully." } else { "The pod failed." };
             row["conditions"] =
                 json!([{ "type": "Completed", "status": "True", "reason": phase, "message": message }]);
         }

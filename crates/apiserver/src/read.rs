@@ -75,7 +75,10 @@ pub(crate) async fn watch(api: &Arc<Api>, call: &Call) -> Result<Response<Body>,
         selection: call.selection()?,
         resource_version: call.query.get("resourceVersion").to_owned(),
         resource_version_match: call.query.get("resourceVersionMatch").to_owned(),
-        send_initial_events: call.query.find("sendInitialEvents").map(|_| call.query.flag("sendInitialEvents")),
+        send_initial_events: call
+            .query
+            .find("sendInitialEvents")
+            .map(|_| call.query.flag("sendInitialEvents")),
         bookmarks,
     };
     let watcher = api.storage.watch(&call.kind, request).await?;

@@ -86,7 +86,9 @@ impl Target {
         }
         if let [namespaces, namespace, third, rest @ ..] = segments
             && namespaces == "namespaces"
-            && !(target.group.is_empty() && rest.is_empty() && matches!(third.as_str(), "status" | "finalize"))
+            && !(target.group.is_empty()
+                && rest.is_empty()
+                && matches!(third.as_str(), "status" | "finalize"))
         {
             target.namespace.clone_from(namespace);
             target.resource.clone_from(third);
@@ -154,7 +156,7 @@ impl Query {
         let text = uri.query().unwrap_or_default();
         let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (percent_decode(&key.replace('+', " ")), percent_decode(&value.replace('+', " ")))
+            (percent_decode(key.replace('+', " ")), percent_decode(value.replace('+', " ")))
         });
         Self(pairs.collect())
     }
@@ -267,7 +269,10 @@ mod tests {
     #[test]
     fn the_watch_prefix_is_a_watch_and_watch_true_with_a_name_is_a_get() {
         let uri = "/api/v1/namespaces/a/pods/p?watch=true".parse().unwrap();
-        assert_eq!(resource("/api/v1/namespaces/a/pods/p").verb(&Method::GET, &Query::of(&uri)).unwrap(), Verb::Get);
+        assert_eq!(
+            resource("/api/v1/namespaces/a/pods/p").verb(&Method::GET, &Query::of(&uri)).unwrap(),
+            Verb::Get
+        );
         let watch = resource("/api/v1/watch/namespaces/a/pods");
         assert!(watch.watch_prefix && watch.namespace == "a" && watch.resource == "pods");
     }

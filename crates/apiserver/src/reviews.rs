@@ -31,7 +31,9 @@ pub(crate) async fn answer(
     let decoded = codec::object(&call.kind, &call.headers, &bytes, options.validation)?;
     let mut object = decoded.object;
     match &*call.kind.kind {
-        "Binding" => return subresource::bind(api, call, object.name().to_owned().as_str(), &object, options).await,
+        "Binding" => {
+            return subresource::bind(api, call, object.name().to_owned().as_str(), &object, options).await;
+        }
         "SelfSubjectReview" => *object.entry(&["status"]) = json!({ "userInfo": user_info(&call.identity) }),
         "TokenReview" => token(api, &mut object).await?,
         "SelfSubjectAccessReview" => {
@@ -110,7 +112,14 @@ fn subject(review: &Object) -> Result<Identity, StatusError> {
     let groups = texts(&["spec", "groups"]);
     if user.is_empty() && groups.is_empty() {
         let finding = "Invalid value: \"\": at least one of user or group must be specified";
-        return Err(codec::invalid("", "authorization.k8s.io", "", "spec.user", "FieldValueInvalid", finding));
+        return Err(codec::invalid(
+            "",
+            "authorization.k8s.io",
+            "",
+            "spec.user",
+            "FieldValueInvalid",
+            finding,
+        ));
     }
     Ok(Identity { user, groups, ..Identity::default() })
 }

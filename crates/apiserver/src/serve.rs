@@ -30,8 +30,8 @@ pub(crate) fn acceptor(pki: &Pki) -> Result<TlsAcceptor, StartError> {
     let bad = |cause: String| StartError::Tls(rustls::Error::General(cause));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
-    let authority =
-        CertificateDer::from_pem_slice(pki.ca.certificate.as_bytes()).map_err(|error| bad(error.to_string()))?;
+    let authority = CertificateDer::from_pem_slice(pki.ca.certificate.as_bytes())
+        .map_err(|error| bad(error.to_string()))?;
     roots.add(authority).map_err(StartError::Tls)?;
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
         .allow_unauthenticated()
@@ -40,7 +40,8 @@ pub(crate) fn acceptor(pki: &Pki) -> Result<TlsAcceptor, StartError> {
     let chain = CertificateDer::pem_slice_iter(pki.serving.certificate.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| bad(error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_slice(pki.serving.key.as_bytes()).map_err(|error| bad(error.to_string()))?;
+    let key =
+        PrivateKeyDer::from_pem_slice(pki.serving.key.as_bytes()).map_err(|error| bad(error.to_string()))?;
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(StartError::Tls)?

@@ -77,9 +77,8 @@ impl ApiServer {
         let listener = tokio::net::TcpListener::bind(config.listen)
             .await
             .map_err(|source| StartError::Listen { address: config.listen, source })?;
-        let address = listener
-            .local_addr()
-            .map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let address =
+            listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
         let tls = serve::acceptor(&pki)?;
         let api = Arc::new(Api {
             storage: Storage::new(Arc::clone(&config.store)),

@@ -58,7 +58,9 @@ impl NamespaceDeletion {
         let discovery = Discovery::new(self.client.clone()).run_aggregated().await;
         let discovery = discovery.map_err(Error::doing("discovery"))?;
         let mut remains = false;
-        for (resource, capabilities) in discovery.groups().flat_map(kube::discovery::ApiGroup::recommended_resources) {
+        for (resource, capabilities) in
+            discovery.groups().flat_map(kube::discovery::ApiGroup::recommended_resources)
+        {
             let deletable = capabilities.supports_operation(verbs::DELETE)
                 && capabilities.supports_operation(verbs::LIST);
             if capabilities.scope != Scope::Namespaced || !deletable {

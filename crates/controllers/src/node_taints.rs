@@ -49,7 +49,8 @@ fn wanted(node: &Node) -> Option<Vec<Taint>> {
     let mut taints: Vec<Taint> = present.iter().filter(|taint| taint.key != NOT_READY).cloned().collect();
     if !ready {
         let effects = ["NoSchedule", "NoExecute"];
-        let kept = |effect: &str| present.iter().find(|taint| taint.key == NOT_READY && taint.effect == effect);
+        let kept =
+            |effect: &str| present.iter().find(|taint| taint.key == NOT_READY && taint.effect == effect);
         taints.extend(effects.into_iter().map(|effect| {
             let fresh = Taint { key: NOT_READY.to_owned(), effect: effect.to_owned(), ..Taint::default() };
             kept(effect).cloned().unwrap_or(fresh)

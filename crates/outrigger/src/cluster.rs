@@ -129,7 +129,11 @@ impl Cluster {
         let mut ready = kubelet.ready();
         let stop = self.stop.clone();
         self.tasks.spawn(kubelet.run(stop));
-        ready.wait_for(|ready| *ready).await.map(drop).map_err(|_| Failure::other("the kubelet ended before its node was ready"))
+        ready
+            .wait_for(|ready| *ready)
+            .await
+            .map(drop)
+            .map_err(|_| Failure::other("the kubelet ended before its node was ready"))
     }
 
     /// A client with every right.
@@ -177,7 +181,10 @@ async fn node_parts(
 }
 
 /// The network of a data folder; bridge and table are named after it, so that two clusters do not meet.
-pub(crate) async fn open_network(data_dir: &Path, pod_cidr: ipnet::Ipv4Net) -> Result<Arc<NodeNetwork>, Failure> {
+pub(crate) async fn open_network(
+    data_dir: &Path,
+    pod_cidr: ipnet::Ipv4Net,
+) -> Result<Arc<NodeNetwork>, Failure> {
     let id = short_id(data_dir);
     let network = NodeNetwork::open(NetworkConfig {
         bridge: format!("or{id}"),
@@ -193,7 +200,8 @@ pub(crate) async fn open_network(data_dir: &Path, pod_cidr: ipnet::Ipv4Net) -> R
 fn short_id(path: &Path) -> String {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let bytes = path.as_os_str().as_encoded_bytes();
-    let hash = bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    let hash =
+        bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
     format!("{hash:08x}")
 }
 

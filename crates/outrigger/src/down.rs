@@ -46,7 +46,9 @@ async fn stop_process(data_dir: &Path) -> Result<(), Failure> {
     let file = data_dir.join(PID_FILE);
     let Ok(text) = std::fs::read_to_string(&file) else { return Ok(()) };
     let pid = text.trim().parse().ok().and_then(Pid::from_raw);
-    let Some(pid) = pid else { return Err(Failure::other(format!("{} holds no process id", file.display()))) };
+    let Some(pid) = pid else {
+        return Err(Failure::other(format!("{} holds no process id", file.display())));
+    };
     let name = std::fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).unwrap_or_default();
     if name.trim() != "outrigger" {
         // It was killed, and its number may be somebody else's now.

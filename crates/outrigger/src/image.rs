@@ -61,7 +61,9 @@ fn used(data_dir: &std::path::Path) -> HashSet<String> {
             let Ok(bytes) = std::fs::read(file.path()) else { continue };
             let Ok(saved) = serde_json::from_slice::<serde_json::Value>(&bytes) else { continue };
             let labels = saved.pointer("/config/labels").and_then(serde_json::Value::as_object);
-            used.extend(labels.into_iter().flatten().filter_map(|(_, value)| value.as_str().map(str::to_owned)));
+            used.extend(
+                labels.into_iter().flatten().filter_map(|(_, value)| value.as_str().map(str::to_owned)),
+            );
         }
     }
     used

@@ -38,7 +38,9 @@ fn texts(path: &Path) -> Result<Vec<(String, String)>, Failure> {
     };
     if path == Path::new("-") {
         let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map_err(|error| bad(Path::new("standard input"), error))?;
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .map_err(|error| bad(Path::new("standard input"), error))?;
         return Ok(vec![("standard input".to_owned(), text)]);
     }
     if !path.is_dir() {
@@ -48,7 +50,8 @@ fn texts(path: &Path) -> Result<Vec<(String, String)>, Failure> {
     let entries = std::fs::read_dir(path).map_err(|error| bad(path, error))?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.retain(|file| {
-        file.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
+        file.extension()
+            .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
     });
     files.sort();
     let read = |file: &PathBuf| {
@@ -58,12 +61,7 @@ fn texts(path: &Path) -> Result<Vec<(String, String)>, Failure> {
     files.iter().map(read).collect()
 }
 
-fn parse(
-    registry: &Registry,
-    name: &str,
-    text: &str,
-    manifests: &mut Vec<Manifest>,
-) -> Result<(), Failure> {
+fn parse(registry: &Registry, name: &str, text: &str, manifests: &mut Vec<Manifest>) -> Result<(), Failure> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(text)
         .map_err(|error| Failure::new(BAD_MANIFEST, format!("{name}: {error}")))?;
     for (index, document) in documents.into_iter().enumerate() {

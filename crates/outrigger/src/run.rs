@@ -121,7 +121,8 @@ async fn apply(client: &Client, manifest: &Manifest) -> Result<(), Failure> {
         &kind.plural,
     );
     let api: Api<DynamicObject> = if kind.namespaced {
-        let namespace = Some(manifest.object.namespace()).filter(|name| !name.is_empty()).unwrap_or("default");
+        let namespace =
+            Some(manifest.object.namespace()).filter(|name| !name.is_empty()).unwrap_or("default");
         Api::namespaced_with(client.clone(), namespace, &resource)
     } else {
         Api::all_with(client.clone(), &resource)
@@ -175,9 +176,9 @@ async fn follow(client: &Client, output: &Output) -> Result<u8, Failure> {
             matches!(phase, Some("Succeeded" | "Failed"))
         };
         if listed && !known.is_empty() && known.values().all(ended) {
-            let failed = known.values().any(|pod| {
-                pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Failed")
-            });
+            let failed = known
+                .values()
+                .any(|pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Failed"));
             return Ok(if failed { first_failure.unwrap_or(1) } else { 0 });
         }
     }

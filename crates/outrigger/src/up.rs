@@ -94,7 +94,9 @@ fn detach(options: &UpOptions) -> Result<u8, Failure> {
         .map_err(Failure::doing("cannot start in the background"))?;
     let mut line = String::new();
     if let Some(stdout) = child.stdout.take() {
-        BufReader::new(stdout).read_line(&mut line).map_err(Failure::doing("cannot read from the background"))?;
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .map_err(Failure::doing("cannot read from the background"))?;
     }
     if line.is_empty() {
         let status = child.wait().map_err(Failure::doing("cannot wait for the background"))?;

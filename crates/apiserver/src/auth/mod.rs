@@ -32,7 +32,11 @@ pub(crate) enum Peer {
 ///
 /// # Errors
 /// 401.
-pub(crate) async fn authenticate(api: &Api, peer: &Peer, headers: &HeaderMap) -> Result<Identity, StatusError> {
+pub(crate) async fn authenticate(
+    api: &Api,
+    peer: &Peer,
+    headers: &HeaderMap,
+) -> Result<Identity, StatusError> {
     match peer {
         Peer::InProcess(identity) | Peer::Tls(Some(identity)) => return Ok(identity.clone()),
         Peer::Tls(None) => {}

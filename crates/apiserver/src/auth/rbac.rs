@@ -39,7 +39,11 @@ pub(crate) enum Verdict {
 ///
 /// # Errors
 /// 403 in the words of D31.
-pub(crate) async fn authorize(api: &Api, identity: &Identity, wanted: &Attributes) -> Result<(), StatusError> {
+pub(crate) async fn authorize(
+    api: &Api,
+    identity: &Identity,
+    wanted: &Attributes,
+) -> Result<(), StatusError> {
     match verdict(api, identity, wanted).await? {
         Verdict::Allowed(_) => Ok(()),
         Verdict::Denied(why) => Err(forbidden(identity, wanted, &why)),
@@ -47,7 +51,11 @@ pub(crate) async fn authorize(api: &Api, identity: &Identity, wanted: &Attribute
 }
 
 /// Answers the question itself (I18-I22).
-pub(crate) async fn verdict(api: &Api, identity: &Identity, wanted: &Attributes) -> Result<Verdict, StatusError> {
+pub(crate) async fn verdict(
+    api: &Api,
+    identity: &Identity,
+    wanted: &Attributes,
+) -> Result<Verdict, StatusError> {
     if identity.is_in(MASTERS) {
         return Ok(Verdict::Allowed(String::new()));
     }
@@ -59,12 +67,18 @@ pub(crate) async fn verdict(api: &Api, identity: &Identity, wanted: &Attributes)
     }
     if !wanted.namespace.is_empty() && wanted.path.is_none() {
         for binding in bindings(api, "rolebindings", &wanted.namespace).await? {
-            if let Some(why) = grants(api, &binding, &wanted.namespace, identity, wanted, &mut missing).await? {
+            if let Some(why) =
+                grants(api, &binding, &wanted.namespace, identity, wanted, &mut missing).await?
+            {
                 return Ok(Verdict::Allowed(why));
             }
         }
     }
-    Ok(Verdict::Denied(if missing.is_empty() { String::new() } else { format!("RBAC: {}", missing.join(", ")) }))
+    Ok(Verdict::Denied(if missing.is_empty() {
+        String::new()
+    } else {
+        format!("RBAC: {}", missing.join(", "))
+    }))
 }
 
 async fn bindings(api: &Api, plural: &str, namespace: &str) -> Result<Vec<Object>, StatusError> {
@@ -84,7 +98,8 @@ async fn grants(
     missing: &mut Vec<String>,
 ) -> Result<Option<String>, StatusError> {
     let subjects = binding.at(&["subjects"]).and_then(Value::as_array);
-    let Some(subject) = subjects.into_iter().flatten().find(|subject| is_subject(subject, namespace, identity))
+    let Some(subject) =
+        subjects.into_iter().flatten().find(|subject| is_subject(subject, namespace, identity))
     else {
         return Ok(None);
     };
@@ -130,7 +145,12 @@ fn is_subject(subject: &Value, namespace: &str, identity: &Identity) -> bool {
 /// I19, I20.
 fn covers(rule: &Value, wanted: &Attributes) -> bool {
     let list = |key: &str| {
-        rule.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>()
+        rule.get(key)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect::<Vec<_>>()
     };
     let has = |key: &str, word: &str| list(key).iter().any(|entry| *entry == "*" || *entry == word);
     if !has("verbs", &wanted.verb) {

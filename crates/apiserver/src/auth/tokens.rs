@@ -76,11 +76,14 @@ impl Signer {
         let pair = rcgen::KeyPair::from_pem(key_pem).map_err(|error| bad(error.to_string()))?;
         let public = rcgen::PublicKeyData::subject_public_key_info(&pair);
         let point = rcgen::PublicKeyData::der_bytes(&pair);
-        let (x, y) = point.get(1..).filter(|rest| rest.len() == 64).map(|rest| rest.split_at(32)).ok_or_else(|| {
-            bad("not a P-256 key".to_owned())
-        })?;
+        let (x, y) = point
+            .get(1..)
+            .filter(|rest| rest.len() == 64)
+            .map(|rest| rest.split_at(32))
+            .ok_or_else(|| bad("not a P-256 key".to_owned()))?;
         let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
-        let encoding = EncodingKey::from_ec_pem(key_pem.as_bytes()).map_err(|error| bad(error.to_string()))?;
+        let encoding =
+            EncodingKey::from_ec_pem(key_pem.as_bytes()).map_err(|error| bad(error.to_string()))?;
         let decoding = DecodingKey::from_ec_components(&x, &y).map_err(|error| bad(error.to_string()))?;
         let key_id = URL_SAFE_NO_PAD.encode(Sha256::digest(&public));
         Ok(Self { encoding, decoding, key_id, x, y })
@@ -153,7 +156,13 @@ pub(super) async fn identify(api: &Api, token: &str) -> Option<Identity> {
     Some(identity(&claims))
 }
 
-async fn exists(api: &Api, resource: &str, namespace: &str, bound: &Binding, now: WallTime) -> Option<Object> {
+async fn exists(
+    api: &Api,
+    resource: &str,
+    namespace: &str,
+    bound: &Binding,
+    now: WallTime,
+) -> Option<Object> {
     let kind = api.registry.find("", "v1", resource)?;
     let object = api.storage.find(&kind, namespace, &bound.name).await.ok()??.object().ok()?;
     let deleted = object.str_at(&["metadata", "deletionTimestamp"]).parse().ok();

@@ -96,7 +96,8 @@ impl Lookup for Fetched {
     }
 
     fn default_priority_class(&self) -> Option<Object> {
-        let is_default = |class: &&Object| class.at(&["globalDefault"]).and_then(Value::as_bool) == Some(true);
+        let is_default =
+            |class: &&Object| class.at(&["globalDefault"]).and_then(Value::as_bool) == Some(true);
         self.priority_classes.iter().find(is_default).cloned()
     }
 

@@ -61,7 +61,9 @@ fn keep(service: &mut Object, old: &Object) {
         let same = old_ports.iter().find(|other| {
             ["port", "protocol", "name"].iter().all(|member| other.get(member) == port.get(member))
         });
-        if number(port, "nodePort") == 0 && let Some(node_port) = same.and_then(|same| same.get("nodePort")) {
+        if number(port, "nodePort") == 0
+            && let Some(node_port) = same.and_then(|same| same.get("nodePort"))
+        {
             port["nodePort"] = node_port.clone();
         }
     }
@@ -83,7 +85,9 @@ impl Taken {
                 continue;
             }
             let addresses = other.at(&["spec", "clusterIPs"]).and_then(Value::as_array);
-            taken.addresses.extend(addresses.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
+            taken
+                .addresses
+                .extend(addresses.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
             for port in other.at(&["spec", "ports"]).and_then(Value::as_array).into_iter().flatten() {
                 let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or("TCP");
                 taken.ports.insert((number(port, "nodePort"), protocol.to_owned()));
@@ -152,10 +156,14 @@ fn node_ports(service: &mut Object, taken: &Taken, dry_run: bool) -> Result<(), 
     for (index, port) in ports_mut(service).iter_mut().enumerate() {
         let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or("TCP").to_owned();
         let wanted = number(port, "nodePort");
-        let is_taken = |number: u16| taken.ports.contains(&(number, protocol.clone())) || own.contains(&(number, protocol.clone()));
+        let is_taken = |number: u16| {
+            taken.ports.contains(&(number, protocol.clone())) || own.contains(&(number, protocol.clone()))
+        };
         if wanted != 0 {
             let why = if !(FIRST_PORT..=LAST_PORT).contains(&wanted) {
-                format!("provided port is not in the valid range. The range of valid ports is {FIRST_PORT}-{LAST_PORT}")
+                format!(
+                    "provided port is not in the valid range. The range of valid ports is {FIRST_PORT}-{LAST_PORT}"
+                )
             } else if is_taken(wanted) {
                 "provided port is already allocated".to_owned()
             } else {
@@ -170,7 +178,8 @@ fn node_ports(service: &mut Object, taken: &Taken, dry_run: bool) -> Result<(), 
             continue;
         }
         let found = if dry_run { Some(LAST_PORT + 1) } else { free_port(is_taken) };
-        let found = found.ok_or_else(|| StatusError::internal("failed to allocate a nodePort: range is full"))?;
+        let found =
+            found.ok_or_else(|| StatusError::internal("failed to allocate a nodePort: range is full"))?;
         own.insert((found, protocol));
         port["nodePort"] = json!(found);
     }

@@ -67,12 +67,16 @@ impl Pki {
         let authority = Authority::new(&ca_key, now).map_err(StartError::Certificate)?;
         let ca_certificate = dir.text_or("ca.crt", || authority.self_signed())?;
         let wanted = certificates::subject_alt_names(names);
-        let serving = dir.pair("apiserver", |certificate| certificates::carries(certificate, &wanted), |key| {
-            authority.issue("kube-apiserver", &[], &wanted, Usage::Server, key)
-        })?;
-        let admin = dir.pair("admin", |_| true, |key| {
-            authority.issue("kubernetes-admin", &["system:masters"], &[], Usage::Client, key)
-        })?;
+        let serving = dir.pair(
+            "apiserver",
+            |certificate| certificates::carries(certificate, &wanted),
+            |key| authority.issue("kube-apiserver", &[], &wanted, Usage::Server, key),
+        )?;
+        let admin = dir.pair(
+            "admin",
+            |_| true,
+            |key| authority.issue("kubernetes-admin", &["system:masters"], &[], Usage::Client, key),
+        )?;
         let service_account_key = dir.key("sa.key")?;
         let ca = CertificatePair { certificate: ca_certificate, key: ca_key };
         Ok(Self { ca, serving, admin, service_account_key })

@@ -94,8 +94,14 @@ mod tests {
 
     #[test]
     fn picks_members_and_skips_the_rest() {
-        let text = br#"{"metadata":{"labels":{"a":"b"},"name":"n"},"spec":{"list":[{"x":1}],"nodeName":"m"}}"#;
-        let paths = [vec!["metadata", "labels"], vec!["spec", "nodeName"], vec!["spec", "nodeName", "deeper"], vec!["status", "phase"]];
+        let text =
+            br#"{"metadata":{"labels":{"a":"b"},"name":"n"},"spec":{"list":[{"x":1}],"nodeName":"m"}}"#;
+        let paths = [
+            vec!["metadata", "labels"],
+            vec!["spec", "nodeName"],
+            vec!["spec", "nodeName", "deeper"],
+            vec!["status", "phase"],
+        ];
         assert_eq!(pick(text, &paths[..2]), vec![json!({"a": "b"}), json!("m")]);
         assert_eq!(pick(text, &paths[3..]), vec![Value::Null]);
     }

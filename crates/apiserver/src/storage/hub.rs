@@ -62,7 +62,9 @@ impl Change {
     fn new(event: Event) -> Option<Self> {
         let decode = |kv: outrigger_store::KeyValue| {
             Stored::new(kv)
-                .inspect_err(|error| tracing::error!(%error, "a stored object cannot be read; its change is not sent"))
+                .inspect_err(
+                    |error| tracing::error!(%error, "a stored object cannot be read; its change is not sent"),
+                )
                 .ok()
         };
         let revision = event.revision;
@@ -207,8 +209,7 @@ struct Ring {
 
 impl Hub {
     fn new(floor: Revision) -> Self {
-        let ring =
-            Ring { changes: VecDeque::new(), first: 0, bytes: 0, floor, seen: floor, closed: false };
+        let ring = Ring { changes: VecDeque::new(), first: 0, bytes: 0, floor, seen: floor, closed: false };
         Self { ring: Mutex::new(ring), bell: watch::Sender::new(()) }
     }
 

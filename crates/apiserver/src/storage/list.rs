@@ -68,10 +68,13 @@ impl Storage {
         let (mut start, mut revision) = (plan.start, plan.revision);
         loop {
             let want = if request.selection.is_empty() && request.limit > 0 { request.limit } else { SCAN };
-            let range = Range { prefix: exact.as_deref().unwrap_or(&prefix), start: &start, revision, limit: want };
-            let result = self.store.range(range).await.map_err(|error| {
-                range_error(&error, kind, request, &prefix, &start)
-            })?;
+            let range =
+                Range { prefix: exact.as_deref().unwrap_or(&prefix), start: &start, revision, limit: want };
+            let result = self
+                .store
+                .range(range)
+                .await
+                .map_err(|error| range_error(&error, kind, request, &prefix, &start))?;
             revision = Some(result.revision);
             page.revision = result.revision;
             let fetched = result.kvs.len();
@@ -154,7 +157,8 @@ fn single_key(kind: &KindInfo, request: &ListRequest) -> Option<String> {
 
 /// E2.
 fn check_match(request: &ListRequest, version: Option<Revision>) -> Result<(), StatusError> {
-    let forbidden = |why: &str| Err(invalid_options("resourceVersionMatch", "Forbidden", "FieldValueForbidden", why));
+    let forbidden =
+        |why: &str| Err(invalid_options("resourceVersionMatch", "Forbidden", "FieldValueForbidden", why));
     let word = request.resource_version_match.as_str();
     if word.is_empty() {
         return Ok(());
@@ -189,7 +193,13 @@ pub(super) fn invalid_options(field: &str, what: &str, reason: &str, why: &str) 
     error
 }
 
-fn range_error(error: &Error, kind: &KindInfo, request: &ListRequest, prefix: &str, start: &str) -> StatusError {
+fn range_error(
+    error: &Error,
+    kind: &KindInfo,
+    request: &ListRequest,
+    prefix: &str,
+    start: &str,
+) -> StatusError {
     match error {
         Error::Compacted { .. } if !request.continue_token.is_empty() => {
             let suffix = start.strip_prefix(prefix).unwrap_or_default();
@@ -227,7 +237,8 @@ fn read_token(text: &str) -> Result<Token, StatusError> {
     let bad = |cause: &str| {
         StatusError::bad_request(format!("invalid continue token: continue key is not valid: {cause}"))
     };
-    let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|error| bad(&error.to_string()))?;
+    let bytes =
+        URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|error| bad(&error.to_string()))?;
     let token: Token = serde_json::from_slice(&bytes).map_err(|error| bad(&error.to_string()))?;
     if token.v != TOKEN_VERSION {
         return Err(bad(&format!("server does not recognize this encoded version {}", token.v)));

@@ -66,7 +66,12 @@ impl Storage {
     }
 
     /// An object's newest state, or 404.
-    pub(crate) async fn get(&self, kind: &KindInfo, namespace: &str, name: &str) -> Result<Stored, StatusError> {
+    pub(crate) async fn get(
+        &self,
+        kind: &KindInfo,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Stored, StatusError> {
         let found = self.find(kind, namespace, name).await?;
         found.ok_or_else(|| StatusError::not_found(&kind.plural, &kind.group, name))
     }

@@ -25,7 +25,8 @@ impl Selection {
     /// # Errors
     /// 400 for what cannot be parsed and for fields the kind does not offer (E17, E18, E21).
     pub(crate) fn parse(kind: &KindInfo, labels: &str, fields: &str) -> Result<Self, StatusError> {
-        let bad = |error: outrigger_api::selector::InvalidSelector| StatusError::bad_request(error.to_string());
+        let bad =
+            |error: outrigger_api::selector::InvalidSelector| StatusError::bad_request(error.to_string());
         let labels = LabelSelector::parse(labels).map_err(bad)?;
         let fields = FieldSelector::parse(fields).map_err(bad)?;
         let mut paths = vec![vec!["metadata".to_owned(), "labels".to_owned()]];
@@ -79,7 +80,9 @@ impl Selection {
                 let first = addresses.first().and_then(|address| address.get("ip"));
                 Cow::Borrowed(first.and_then(Value::as_str).unwrap_or_default())
             }
-            Value::Null if matches!(path, "spec.unschedulable" | "spec.hostNetwork") => Cow::Borrowed("false"),
+            Value::Null if matches!(path, "spec.unschedulable" | "spec.hostNetwork") => {
+                Cow::Borrowed("false")
+            }
             Value::Null if matches!(path, "status.replicas" | "status.successful") => Cow::Borrowed("0"),
             Value::Null | Value::Array(_) | Value::Object(_) => Cow::Borrowed(""),
         }

@@ -102,7 +102,8 @@ impl Stored {
     /// # Errors
     /// 500 naming the key if the value is no JSON object.
     pub(crate) fn object(&self) -> Result<Object, StatusError> {
-        let map = serde_json::from_slice(&self.bytes).map_err(|error| corrupt(&self.key, &error.to_string()))?;
+        let map =
+            serde_json::from_slice(&self.bytes).map_err(|error| corrupt(&self.key, &error.to_string()))?;
         let mut object = Object(map);
         if self.revision > 0 {
             let revision = Value::String(self.revision.to_string());
@@ -127,13 +128,18 @@ pub(crate) fn encode(object: &Object) -> Bytes {
     });
     write_members(members, true, &mut out);
     out.push(b'}');
-    let rest = object.0.iter().filter(|(name, _)| !matches!(name.as_str(), "apiVersion" | "kind" | "metadata"));
+    let rest =
+        object.0.iter().filter(|(name, _)| !matches!(name.as_str(), "apiVersion" | "kind" | "metadata"));
     write_members(rest, false, &mut out);
     out.push(b'}');
     out.into()
 }
 
-fn write_members<'a>(members: impl Iterator<Item = (&'a String, &'a Value)>, mut first: bool, out: &mut Vec<u8>) {
+fn write_members<'a>(
+    members: impl Iterator<Item = (&'a String, &'a Value)>,
+    mut first: bool,
+    out: &mut Vec<u8>,
+) {
     const INFALLIBLE: &str = "JSON trees with text keys always encode";
     for (name, value) in members {
         if !first {
@@ -203,7 +209,8 @@ mod tests {
     /// M10
     #[test]
     fn a_value_we_did_not_write_is_an_error_that_names_the_key() {
-        let error = Stored::from_parts("/registry/pods/a/b".into(), Bytes::from_static(b"\x01"), 1).unwrap_err();
+        let error =
+            Stored::from_parts("/registry/pods/a/b".into(), Bytes::from_static(b"\x01"), 1).unwrap_err();
         assert_eq!((error.code, error.reason), (500, None));
         assert!(error.message.contains("/registry/pods/a/b"));
     }

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use outrigger_api::{KindInfo, StatusError};
 use outrigger_api::status::Reason;
+use outrigger_api::{KindInfo, StatusError};
 use outrigger_store::{Error, Revision};
 
 use super::hub::{Change, EventType, Feed, FeedEnd, News};
@@ -87,10 +87,18 @@ impl Storage {
             Ok(feed) => feed,
             Err(Error::Compacted { oldest, .. }) => {
                 queue.push_back(WatchEvent::Error(expired(Some((after, oldest)))));
-                let newest = self.revision().await.map_err(|error| store_error(&error, "watch", &kind.plural))?;
+                let newest =
+                    self.revision().await.map_err(|error| store_error(&error, "watch", &kind.plural))?;
                 let feed = self.hubs.feed(&kind.prefix(), newest).await;
                 let feed = feed.map_err(|error| store_error(&error, "watch", &kind.plural))?;
-                return Ok(Watcher { prefix, selection: request.selection, feed, queue, reached: after, over: true });
+                return Ok(Watcher {
+                    prefix,
+                    selection: request.selection,
+                    feed,
+                    queue,
+                    reached: after,
+                    over: true,
+                });
             }
             Err(error) => return Err(store_error(&error, "watch", &kind.plural)),
         };
@@ -164,7 +172,8 @@ impl Watcher {
         if !change.key.starts_with(&self.prefix) {
             return;
         }
-        let selected = |object: &Option<Stored>| object.as_ref().is_some_and(|object| self.selection.matches(object));
+        let selected =
+            |object: &Option<Stored>| object.as_ref().is_some_and(|object| self.selection.matches(object));
         let event = match (selected(&change.previous), selected(&change.current)) {
             (false, true) => EventType::Added,
             (true, true) => EventType::Modified,

@@ -66,7 +66,9 @@ pub(crate) async fn bind(
             asked.is_empty() || asked == stored
         };
         if !precondition("uid", pod.uid()) || !precondition("resourceVersion", pod.resource_version()) {
-            return conflict("the object has been modified; please apply your changes to the latest version and try again");
+            return conflict(
+                "the object has been modified; please apply your changes to the latest version and try again",
+            );
         }
         if pod.is_deleting() {
             return conflict(&format!("pod {name} is being deleted, cannot be assigned to a host"));
@@ -75,7 +77,11 @@ pub(crate) async fn bind(
         if !assigned.is_empty() {
             return conflict(&format!("pod {name} is already assigned to node \"{assigned}\""));
         }
-        if pod.at(&["spec", "schedulingGates"]).and_then(Value::as_array).is_some_and(|gates| !gates.is_empty()) {
+        if pod
+            .at(&["spec", "schedulingGates"])
+            .and_then(Value::as_array)
+            .is_some_and(|gates| !gates.is_empty())
+        {
             return conflict(&format!("pod {name} has non-empty .spec.schedulingGates"));
         }
         let bound = assigned_to(pod, &node, binding, now);

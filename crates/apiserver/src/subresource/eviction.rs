@@ -31,13 +31,14 @@ pub(super) async fn create(
     let mut options = DeleteOptions::from_body(body.get("deleteOptions").unwrap_or(&Value::Null))?;
     options.dry_run |= call.query.find("dryRun").is_some_and(|word| !word.is_empty());
     let pod = api.storage.get(&call.kind, &call.path.namespace, &call.path.name).await?.object()?;
-    let free = pod.is_deleting()
-        || matches!(pod.str_at(&["status", "phase"]), "Succeeded" | "Failed" | "Pending");
+    let free =
+        pod.is_deleting() || matches!(pod.str_at(&["status", "phase"]), "Succeeded" | "Failed" | "Pending");
     if !free {
         spend(api, &pod, options.dry_run).await?;
     }
     pipeline::delete(api, &call.kind, &call.path.namespace, &call.path.name, &options).await?;
-    let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
+    let status =
+        json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
     Ok(respond::value(201, layout, &status))
 }
 
@@ -68,7 +69,8 @@ async fn spend(api: &Api, pod: &Object, dry_run: bool) -> Result<(), StatusError
             return Ok(());
         }
     }
-    Err(StatusError::new(429, Reason::TooManyRequests, "the disruption budget is changing too fast").retry_after(10))
+    Err(StatusError::new(429, Reason::TooManyRequests, "the disruption budget is changing too fast")
+        .retry_after(10))
 }
 
 /// H10, H11.
@@ -87,7 +89,8 @@ fn check(budget: &Object) -> Result<(), StatusError> {
         return refuse(VIOLATES, cause, true);
     }
     if number(&["status", "disruptionsAllowed"]) <= 0 {
-        let (desired, current) = (number(&["status", "desiredHealthy"]), number(&["status", "currentHealthy"]));
+        let (desired, current) =
+            (number(&["status", "desiredHealthy"]), number(&["status", "currentHealthy"]));
         let cause =
             format!("The disruption budget {name} needs {desired} healthy pods and has {current} currently");
         return refuse(VIOLATES, cause, false);

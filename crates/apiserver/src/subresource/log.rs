@@ -24,7 +24,7 @@ pub(super) async fn read(api: &Api, call: &Call) -> Result<Response<Body>, Statu
     let agent = target::agent(api, &pod).await?;
     let stream = agent.logs(&target, &options).await?;
     let stop = api.shutdown.clone();
-    let pieces = stream.map(|piece| piece.map_err(|error| BoxError::from(error))).take_until(stop.cancelled_owned());
+    let pieces = stream.map(|piece| piece.map_err(BoxError::from)).take_until(stop.cancelled_owned());
     let mut response = respond::response(200, "text/plain", respond::streamed(pieces));
     response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     Ok(response)
@@ -54,11 +54,13 @@ fn options(api: &Api, call: &Call) -> Result<LogOptions, StatusError> {
         return Err(bad("[]", "FieldValueForbidden", finding));
     }
     let since = match (seconds, since_time) {
-        (Some(seconds), _) => {
-            Some(api.now().checked_sub(std::time::Duration::from_secs(seconds)).unwrap_or(jiff::Timestamp::MIN))
-        }
+        (Some(seconds), _) => Some(
+            api.now().checked_sub(std::time::Duration::from_secs(seconds)).unwrap_or(jiff::Timestamp::MIN),
+        ),
         (None, Some(text)) => Some(text.parse().map_err(|_| {
-            StatusError::bad_request(format!("parsing time \"{text}\" as \"2006-01-02T15:04:05Z07:00\" failed"))
+            StatusError::bad_request(format!(
+                "parsing time \"{text}\" as \"2006-01-02T15:04:05Z07:00\" failed"
+            ))
         })?),
         (None, None) => None,
     };

@@ -11,10 +11,10 @@ use crate::codec::{self, invalid};
 use crate::handler::Call;
 use crate::negotiate::{Endpoint, negotiate};
 use crate::pipeline::{self, Write, WriteOptions};
+use crate::read;
 use crate::request::{Verb, method_not_allowed};
 use crate::respond::{self, Body};
 use crate::server::Api;
-use crate::read;
 
 pub(super) async fn answer(
     api: &Arc<Api>,
@@ -32,7 +32,9 @@ pub(super) async fn answer(
         Verb::Patch => {
             let format = match codec::media_type(&call.headers).as_deref() {
                 Some("application/json-patch+json") => PatchType::Json,
-                Some("application/merge-patch+json" | "application/strategic-merge-patch+json") => PatchType::Merge,
+                Some("application/merge-patch+json" | "application/strategic-merge-patch+json") => {
+                    PatchType::Merge
+                }
                 _ => {
                     return Err(codec::unsupported_media_type(
                         "application/json-patch+json, application/merge-patch+json",
@@ -69,7 +71,14 @@ fn check(call: &Call, scale: &Object) -> Result<(), StatusError> {
     let replicas = scale.at(&["spec", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
     if replicas < 0 {
         let finding = format!("Invalid value: {replicas}: must be greater than or equal to 0");
-        return Err(invalid("Scale", "autoscaling", &call.path.name, "spec.replicas", "FieldValueInvalid", &finding));
+        return Err(invalid(
+            "Scale",
+            "autoscaling",
+            &call.path.name,
+            "spec.replicas",
+            "FieldValueInvalid",
+            &finding,
+        ));
     }
     Ok(())
 }
@@ -78,7 +87,8 @@ fn check(call: &Call, scale: &Object) -> Result<(), StatusError> {
 fn precondition(call: &Call, scale: &Object, parent: &Object) -> Result<(), StatusError> {
     let stale = |asked: &str, stored: &str| !asked.is_empty() && asked != stored;
     if stale(scale.uid(), parent.uid()) || stale(scale.resource_version(), parent.resource_version()) {
-        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        let why =
+            "the object has been modified; please apply your changes to the latest version and try again";
         return Err(StatusError::conflict(&call.kind.plural, &call.kind.group, &call.path.name, why));
     }
     Ok(())

@@ -24,7 +24,8 @@ pub(super) fn container(pod: &Object, named: &str) -> Result<ContainerTarget, St
         let names = list.into_iter().flatten().filter_map(|one| one.get("name")?.as_str());
         names.map(str::to_owned).collect()
     };
-    let (init, main, ephemeral) = (names("initContainers"), names("containers"), names("ephemeralContainers"));
+    let (init, main, ephemeral) =
+        (names("initContainers"), names("containers"), names("ephemeralContainers"));
     let container = if named.is_empty() {
         match main.as_slice() {
             [only] => only.clone(),
@@ -40,7 +41,10 @@ pub(super) fn container(pod: &Object, named: &str) -> Result<ContainerTarget, St
     } else if init.iter().chain(&main).chain(&ephemeral).any(|name| name == named) {
         named.to_owned()
     } else {
-        return Err(StatusError::bad_request(format!("container {named} is not valid for pod {}", pod.name())));
+        return Err(StatusError::bad_request(format!(
+            "container {named} is not valid for pod {}",
+            pod.name()
+        )));
     };
     Ok(ContainerTarget {
         namespace: pod.namespace().to_owned(),

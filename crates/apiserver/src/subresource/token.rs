@@ -29,7 +29,8 @@ pub(super) async fn create(
     let layout = negotiate(&call.headers, &call.query, Endpoint::PlainOnly)?.layout;
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let bytes = codec::read(request.into_body()).await?;
-    let mut review = Object::from_value(codec::tree(&call.headers, &bytes, "TokenRequest")?.value).unwrap_or_default();
+    let mut review =
+        Object::from_value(codec::tree(&call.headers, &bytes, "TokenRequest")?.value).unwrap_or_default();
     let account = api.storage.get(&call.kind, &call.path.namespace, &call.path.name).await?.object()?;
     check_uid(&review, &account)?;
     let seconds = review.at(&["spec", "expirationSeconds"]).and_then(Value::as_i64).unwrap_or(HOUR);
@@ -50,7 +51,8 @@ pub(super) async fn create(
     bind(api, &review, &account, &mut subject).await?;
     let now = api.now();
     let plus = |seconds: i64| now.checked_add(Duration::from_secs(seconds.unsigned_abs())).unwrap_or(now);
-    let extend = seconds == EXTENDED_FROM && subject.pod.is_some() && audiences.iter().all(|one| one == ISSUER);
+    let extend =
+        seconds == EXTENDED_FROM && subject.pod.is_some() && audiences.iter().all(|one| one == ISSUER);
     if extend {
         subject.warnafter = Some(plus(seconds).as_second());
     }
@@ -95,11 +97,23 @@ fn check_seconds(account: &Object, seconds: i64) -> Result<(), StatusError> {
         _ => return Ok(()),
     };
     let finding = format!("Invalid value: {seconds}: {why}");
-    Err(invalid("TokenRequest", GROUP, account.name(), "spec.expirationSeconds", "FieldValueInvalid", &finding))
+    Err(invalid(
+        "TokenRequest",
+        GROUP,
+        account.name(),
+        "spec.expirationSeconds",
+        "FieldValueInvalid",
+        &finding,
+    ))
 }
 
 /// H46.
-async fn bind(api: &Api, review: &Object, account: &Object, subject: &mut TokenSubject) -> Result<(), StatusError> {
+async fn bind(
+    api: &Api,
+    review: &Object,
+    account: &Object,
+    subject: &mut TokenSubject,
+) -> Result<(), StatusError> {
     let reference = match review.at(&["spec", "boundObjectRef"]) {
         Some(reference) if !reference.is_null() => reference,
         _ => return Ok(()),
@@ -135,7 +149,9 @@ async fn bind(api: &Api, review: &Object, account: &Object, subject: &mut TokenS
                 )));
             }
             let node = object.str_at(&["spec", "nodeName"]);
-            if !node.is_empty() && let Some(nodes) = api.registry.find("", "v1", "nodes") {
+            if !node.is_empty()
+                && let Some(nodes) = api.registry.find("", "v1", "nodes")
+            {
                 let uid = match api.storage.find(&nodes, "", node).await? {
                     Some(found) => found.object()?.uid().to_owned(),
                     None => String::new(),

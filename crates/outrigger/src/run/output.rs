@@ -51,7 +51,8 @@ impl Output {
         }
         let label = format!("{}/{}", pod.name_any(), status.name);
         let prefix = self.prefix(&label);
-        let api = Api::<Pod>::namespaced(self.client.clone(), pod.namespace().as_deref().unwrap_or("default"));
+        let api =
+            Api::<Pod>::namespaced(self.client.clone(), pod.namespace().as_deref().unwrap_or("default"));
         let (name, container, stop) = (pod.name_any(), status.name.clone(), self.stop.clone());
         let width = Arc::clone(&self.width);
         self.tasks.spawn(async move {
