@@ -1,10 +1,17 @@
 //! Does a tree fit its kind (B18, D12, D13, K24)? Unknown members are found and dropped, values of the wrong type
 //! refused in the words clients know, quantities brought to their canonical text.
 
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::general_purpose::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use outrigger_api::quantity;
 use serde_json::{Map, Value, json};
 
 use crate::table::{Definition, Shape, Type};
+
+/// How many unknown members are told; the rest are dropped without a word, as one message has to hold them all.
+const TOLD: usize = 100;
 
 /// A member has another type than its field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,7 +19,7 @@ use crate::table::{Definition, Shape, Type};
 pub struct TypeMismatch(String);
 
 /// Makes `object` fit `definition`: drops unknown members and `null`s, canonicalises quantities. Returns the paths of
-/// the unknown members in the order they were met.
+/// the unknown members in the order they were met, at most a hundred.
 ///
 /// # Errors
 /// The first member whose value has the wrong type.
@@ -47,7 +54,9 @@ impl Walk {
         for name in names {
             let Some(field) = definition.field(&name) else {
                 if !(top && matches!(name.as_str(), "apiVersion" | "kind")) {
-                    self.unknown.push(joined(&self.path, &name));
+                    if self.unknown.len() < TOLD {
+                        self.unknown.push(joined(&self.path, &name));
+                    }
                     object.remove(&name);
                 }
                 continue;
@@ -114,18 +123,17 @@ impl Walk {
         Ok(())
     }
 
+    /// Keys are no part of the path a type error names (B18): that one is made of fields.
     fn map(&mut self, item: Type, map: &mut Map<String, Value>) -> Result<(), TypeMismatch> {
-        let (path, go_path) = (self.path.len(), self.go_path.len());
+        let path = self.path.len();
         for (key, value) in map.iter_mut() {
             if value.is_null() {
                 *value = zero(item);
                 continue;
             }
             self.path = joined(&self.path, key);
-            self.go_path = joined(&self.go_path, key);
             self.value(item, value)?;
             self.path.truncate(path);
-            self.go_path.truncate(go_path);
         }
         Ok(())
     }
@@ -183,16 +191,28 @@ fn zero(ty: Type) -> Value {
     }
 }
 
-fn bytes(text: &str) -> Result<(), TypeMismatch> {
-    let body = text.trim_end_matches('=');
-    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/');
-    match body.char_indices().find(|(_, c)| !known(*c)) {
-        Some((at, _)) => Err(TypeMismatch(format!("illegal base64 data at input byte {at}"))),
-        None if !text.len().is_multiple_of(4) || body.len() % 4 == 1 => {
-            Err(TypeMismatch(format!("illegal base64 data at input byte {}", text.len() / 4 * 4)))
-        }
-        None => Ok(()),
-    }
+/// Standard base64 (B24) that does not mind bits beyond the last byte.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
+);
+
+/// Line breaks may stand anywhere, as YAML block texts end with one; what is kept is the canonical text (B24).
+fn bytes(text: &mut String) -> Result<(), TypeMismatch> {
+    let lines_joined: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
+    let decoded = LENIENT.decode(&lines_joined).map_err(|error| {
+        let at = match error {
+            base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
+            base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => {
+                lines_joined.len() / 4 * 4
+            }
+        };
+        TypeMismatch(format!("illegal base64 data at input byte {at}"))
+    })?;
+    *text = STANDARD.encode(decoded);
+    Ok(())
 }
 
 fn time(text: &mut String) -> Result<(), TypeMismatch> {
@@ -204,16 +224,18 @@ fn time(text: &mut String) -> Result<(), TypeMismatch> {
     Ok(())
 }
 
-/// B24a.
-fn micro_time(text: &str) -> Result<(), TypeMismatch> {
+/// B24a; kept in UTC, as everything is (B24).
+fn micro_time(text: &mut String) -> Result<(), TypeMismatch> {
     const LAYOUT: &str = "2006-01-02T15:04:05.000000Z07:00";
     let whole = "2006-01-02T15:04:05".len();
     let fraction = text.get(whole..whole + 7).unwrap_or_default();
-    let six = fraction.starts_with('.') && fraction[1..].bytes().all(|byte| byte.is_ascii_digit());
-    if six && text.parse::<jiff::Timestamp>().is_ok() {
+    let more = text.as_bytes().get(whole + 7).is_some_and(u8::is_ascii_digit);
+    let six = fraction.starts_with('.') && fraction[1..].bytes().all(|byte| byte.is_ascii_digit()) && !more;
+    if let (true, Ok(parsed)) = (six, text.parse::<jiff::Timestamp>()) {
+        *text = parsed.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
         return Ok(());
     }
-    let rest = text.get(whole..).unwrap_or(text);
+    let rest = text.get(whole..).unwrap_or(text.as_str());
     Err(TypeMismatch(format!(
         "parsing time \"{text}\" as \"{LAYOUT}\": cannot parse \"{rest}\" as \".000000\""
     )))
@@ -293,6 +315,69 @@ mod tests {
                 .to_string()
                 .ends_with("cannot parse \"Z\" as \".000000\"")
         );
+    }
+
+    /// B24
+    #[test]
+    fn times_are_kept_in_utc_with_the_precision_of_their_type() {
+        let lease = json!({"metadata": {"creationTimestamp": "2026-01-01T02:00:00.9+02:00"},
+            "spec": {"renewTime": "2026-01-01T02:00:00.000001+02:00"}});
+        let (lease, _) = checked("Lease", lease).unwrap();
+        assert_eq!(lease["metadata"]["creationTimestamp"], "2026-01-01T00:00:00Z");
+        assert_eq!(lease["spec"]["renewTime"], "2026-01-01T00:00:00.000001Z");
+        let error = checked("Lease", json!({"metadata": {"creationTimestamp": "soon"}})).unwrap_err();
+        assert!(
+            error.to_string().starts_with("parsing time \"soon\" as \"2006-01-02T15:04:05Z07:00\""),
+            "{error}"
+        );
+    }
+
+    /// B18: the path names fields, so a label's key is no part of it.
+    #[test]
+    fn map_keys_are_no_part_of_the_path() {
+        assert_eq!(
+            checked("Pod", json!({"metadata": {"labels": {"app": 1}}})).unwrap_err().to_string(),
+            "json: cannot unmarshal number into Go struct field Pod.metadata.labels of type string"
+        );
+    }
+
+    /// A33: a port is a number or a name, and nothing else.
+    #[test]
+    fn int_or_string_takes_both() {
+        let service = |port: Value| checked("Service", json!({"spec": {"ports": [{"targetPort": port}]}}));
+        assert!(service(json!(80)).is_ok() && service(json!("http")).is_ok());
+        for (wrong, word) in
+            [(json!(true), "bool"), (json!(1.5), "number 1.5"), (json!(1_i64 << 40), "number 1099511627776")]
+        {
+            let error = service(wrong).unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!(
+                    "json: cannot unmarshal {word} into Go struct field Service.spec.ports.targetPort of type int32"
+                )
+            );
+        }
+    }
+
+    /// D13: what a client is told is bounded, what is dropped is not.
+    #[test]
+    fn a_flood_of_unknown_members_is_told_in_part() {
+        let flood: Map<String, Value> = (0..1000).map(|n| (format!("x{n}"), json!(n))).collect();
+        let (pod, unknown) = checked("Pod", Value::Object(flood)).unwrap();
+        assert_eq!((pod, unknown.len()), (json!({}), TOLD));
+    }
+
+    /// B24
+    #[test]
+    fn base64_may_be_broken_into_lines_and_is_kept_canonical() {
+        let secret = |text: &str| checked("Secret", json!({"data": {"a": text}}));
+        for text in ["YWI=\n", "YW\r\nI=", "YWJ="] {
+            assert_eq!(secret(text).unwrap().0["data"]["a"], "YWI=", "{text:?}");
+        }
+        for text in ["YQ", "YQ=", "====", "YQ======", "YQ==YQ=="] {
+            assert!(secret(text).is_err(), "{text:?}");
+        }
+        assert_eq!(secret("YQ*=").unwrap_err().to_string(), "illegal base64 data at input byte 2");
     }
 
     #[test]
