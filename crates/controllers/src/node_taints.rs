@@ -2,6 +2,7 @@
 //! Nodes that stop reporting are not noticed yet.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Node, Taint};
@@ -11,6 +12,9 @@ use outrigger_reconcile::{Error, Next, Reconciler};
 use serde_json::json;
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
+
+/// After a lost race.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// Keeps node taints.
 pub(crate) struct NodeTaints {
@@ -33,8 +37,8 @@ impl Reconciler for NodeTaints {
         }));
         let nodes = Api::<Node>::all(self.client.clone());
         match nodes.patch(&name, &PatchParams::default(), &patch).await {
-            // Something else was written meanwhile; its event brings us back.
-            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            // Something else was written meanwhile; decide again on that.
+            Err(kube::Error::Api(status)) if status.code == 409 => return Ok(Next::After(AGAIN)),
             outcome => drop(outcome.map_err(Error::doing(format!("taints of node {name}")))?),
         }
         Ok(Next::Change)

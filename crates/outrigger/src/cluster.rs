@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Node;
 use outrigger_api::clock::{SharedClock, SystemClock};
 use outrigger_apiserver::{ApiServer, Config as ApiConfig, Running, ServiceRange};
 use outrigger_images::{ImageStore, Progress, RegistryConfig, StoreOptions};
@@ -129,11 +130,24 @@ impl Cluster {
         let mut ready = kubelet.ready();
         let stop = self.stop.clone();
         self.tasks.spawn(kubelet.run(stop));
-        ready
-            .wait_for(|ready| *ready)
+        let ended = |_| Failure::other("the kubelet ended before its node was ready");
+        ready.wait_for(|ready| *ready).await.map(drop).map_err(ended)?;
+        self.wait_until_schedulable().await
+    }
+
+    /// A new node carries a taint until the controllers have seen that it is ready.
+    async fn wait_until_schedulable(&self) -> Result<(), Failure> {
+        let nodes = kube::Api::<Node>::all(self.client());
+        let free = |node: Option<&Node>| {
+            let taints = node.and_then(|node| node.spec.as_ref()).map(|spec| spec.taints.as_ref());
+            taints.is_some_and(|taints| {
+                !taints.into_iter().flatten().any(|taint| taint.key == "node.kubernetes.io/not-ready")
+            })
+        };
+        kube::runtime::wait::await_condition(nodes, &self.node_name, free)
             .await
             .map(drop)
-            .map_err(|_| Failure::other("the kubelet ended before its node was ready"))
+            .map_err(Failure::doing("the node did not become schedulable"))
     }
 
     /// A client with every right.

@@ -2,21 +2,19 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use outrigger_api::clock::SystemClock;
 use outrigger_runtime::{EmbeddedRuntime, RuntimeConfig};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use crate::cli::DownOptions;
 use crate::cluster::{open_network, remove_containers, remove_network, require_features, unmount_below};
 use crate::failure::Failure;
 use crate::up::PID_FILE;
 
-/// How long the process may take to stop by itself.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Seconds the process may take to stop by itself.
+const PATIENCE: i64 = 30;
 
 pub(crate) async fn down(options: DownOptions) -> Result<u8, Failure> {
     let data_dir = &options.data_dir;
@@ -57,9 +55,13 @@ async fn stop_process(data_dir: &Path) -> Result<(), Failure> {
     let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(()) };
     pidfd_send_signal(&process, Signal::TERM)
         .map_err(|error| Failure::other(format!("cannot stop process {}: {error}", pid.as_raw_nonzero())))?;
-    let ended = AsyncFd::with_interest(process, Interest::READABLE).map_err(Failure::doing("cannot wait"))?;
-    match tokio::time::timeout(PATIENCE, ended.readable()).await {
-        Ok(_) => Ok(()),
-        Err(_) => Err(Failure::other(format!("process {} does not stop", pid.as_raw_nonzero()))),
+    let limit = rustix::event::Timespec { tv_sec: PATIENCE, tv_nsec: 0 };
+    let waiting = tokio::task::spawn_blocking(move || {
+        let mut ready = [PollFd::new(&process, PollFlags::IN)];
+        poll(&mut ready, Some(&limit))
+    });
+    match waiting.await {
+        Ok(Ok(1..)) => Ok(()),
+        _ => Err(Failure::other(format!("process {} does not stop", pid.as_raw_nonzero()))),
     }
 }

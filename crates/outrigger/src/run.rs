@@ -6,6 +6,8 @@ mod progress;
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
@@ -15,7 +17,6 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use outrigger_api::clock::SystemClock;
 use outrigger_images::RegistryConfig;
-use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::RunOptions;
@@ -23,6 +24,9 @@ use crate::cluster::{Cluster, Options};
 use crate::failure::{BAD_MANIFEST, Failure, TIMED_OUT};
 use crate::manifests::{self, Manifest};
 use output::Output;
+
+/// How long the last lines may take to arrive once every Pod has ended.
+const LAST_LINES: Duration = Duration::from_secs(5);
 
 /// How a run ended.
 enum End {
@@ -99,7 +103,10 @@ async fn run_in(cluster: &Cluster, manifests: &[Manifest], options: &RunOptions)
             _ = tokio::signal::ctrl_c() => {}
         }
     }
-    output.finish().await;
+    // Everything ended has been written by now; a follower that still waits has nothing to show.
+    if tokio::time::timeout(LAST_LINES, output.finish()).await.is_err() {
+        tracing::debug!("a log was still followed");
+    }
     stop.cancel();
     end
 }

@@ -1,0 +1,6 @@
+//! The whole program with its real counterparts: kubectl in front, a registry behind. Needs root.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod kubectl;
+mod run;
+mod suite;
