@@ -22,11 +22,13 @@ pub(crate) struct Waiting {
     pub(crate) info: PodInfo,
     attempts: u32,
     since: MonoTime,
+    /// How many changes of the cluster the attempt under way knew of.
+    changes: u64,
 }
 
 impl Waiting {
     pub(crate) fn new(pod: Pod, info: PodInfo) -> Self {
-        Self { pod, info, attempts: 0, since: MonoTime::default() }
+        Self { pod, info, attempts: 0, since: MonoTime::default(), changes: 0 }
     }
 
     fn priority(&self) -> i32 {
@@ -52,6 +54,8 @@ pub(crate) struct Queue {
     waiting: HashMap<String, (Waiting, Place)>,
     /// Taken out and not yet settled: its newest form, should the Pod have changed meanwhile; `None` if removed.
     under_way: HashMap<String, Option<Waiting>>,
+    /// Counts changes that may make room.
+    changes: u64,
 }
 
 impl Queue {
@@ -88,6 +92,7 @@ impl Queue {
 
     /// Something changed that may make room.
     pub(crate) fn retry_unschedulable(&mut self) {
+        self.changes += 1;
         for (_, place) in self.waiting.values_mut() {
             if let Place::Unschedulable { earliest, .. } = place {
                 *place = Place::Due(*earliest);
@@ -102,6 +107,7 @@ impl Queue {
         let uid = first.0.clone();
         let (mut pod, _) = self.waiting.remove(&uid)?;
         pod.attempts += 1;
+        pod.changes = self.changes;
         self.under_way.insert(uid, Some(pod.clone()));
         Some(pod)
     }
@@ -117,8 +123,11 @@ impl Queue {
         self.put_back(pod, Place::Due(due), now);
     }
 
-    /// No node would have it.
+    /// No node would have it. A change that came while that was being told counts.
     pub(crate) fn park(&mut self, pod: Waiting, now: MonoTime) {
+        if pod.changes != self.changes {
+            return self.back_off(pod, now);
+        }
         let place = Place::Unschedulable { earliest: now + pod.back_off(), flush: now + UNSCHEDULABLE_FLUSH };
         self.put_back(pod, place, now);
     }
@@ -206,6 +215,16 @@ mod tests {
         let taken = take(&mut queue, 299).expect("a change makes it due");
         queue.park(taken, at(299));
         assert!(take(&mut queue, 599).is_some());
+    }
+
+    #[test]
+    fn a_change_during_an_attempt_is_not_missed() {
+        let mut queue = Queue::default();
+        queue.add(pod("p", 0), at(0));
+        let taken = take(&mut queue, 0).expect("due");
+        queue.retry_unschedulable();
+        queue.park(taken, at(0));
+        assert!(take(&mut queue, 1).is_some());
     }
 
     #[test]
