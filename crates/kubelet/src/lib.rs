@@ -6,6 +6,8 @@
 //! no processes itself: it carries out decisions through the runtime, network and image seams. Start reading at
 //! [`Kubelet::run`], then `pod_workers`.
 
+#![allow(clippy::result_large_err, reason = "a failed request's status is large and rare")]
+
 mod agent;
 mod config;
 mod container;

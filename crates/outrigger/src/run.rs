@@ -227,7 +227,8 @@ async fn stop_pods(client: &Client) -> Result<(), Failure> {
         list.items.iter().filter_map(kube::ResourceExt::uid).collect();
     let mut stream = watcher(all, watcher::Config::default()).default_backoff().boxed();
     let mut seen = std::collections::BTreeSet::new();
-    while let (false, Some(event)) = (left.is_empty(), stream.next().await) {
+    while !left.is_empty() {
+        let Some(event) = stream.next().await else { break };
         match event.map_err(Failure::doing("cannot stop Pods"))? {
             watcher::Event::InitApply(pod) => drop(seen.insert(pod.uid().unwrap_or_default())),
             watcher::Event::InitDone => left.retain(|uid| seen.contains(uid)),

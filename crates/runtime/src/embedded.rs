@@ -25,6 +25,8 @@ use crate::{exec, prepare};
 const HINTS: usize = 256;
 /// How long processes of a dead sandbox may take to go away after KILL.
 const DYING: Duration = Duration::from_secs(5);
+/// How long a sandbox process of an earlier agent may take to say what it knows.
+const ADOPTING: Duration = Duration::from_secs(5);
 
 /// What the runtime needs to know.
 #[derive(Clone, Debug)]
@@ -68,14 +70,16 @@ impl EmbeddedRuntime {
             events: broadcast::Sender::new(HINTS),
             config,
         }));
+        let mut adopted = Vec::new();
         for folder in fs::read_dir(&runtime.0.config.root).map_err(doing(what))?.flatten() {
             match Entry::load(&folder.path()) {
-                Ok(entry) => runtime.adopt(Arc::new(entry)).await,
+                Ok(entry) => adopted.push(runtime.adopt(Arc::new(entry))),
                 Err(error) => {
                     tracing::warn!(%error, folder = %folder.path().display(), "a sandbox cannot be read");
                 }
             }
         }
+        futures::future::join_all(adopted).await;
         Ok(runtime)
     }
 
@@ -88,8 +92,8 @@ impl EmbeddedRuntime {
             return;
         };
         let client = Client::new(stream, self.listener(&entry));
-        match client.ask(Request::State, &[]).await {
-            Ok((Response::State(state), _)) => {
+        match tokio::time::timeout(ADOPTING, client.ask(Request::State, &[])).await {
+            Ok(Ok((Response::State(state), _))) => {
                 entry.take_state(state);
                 entry.set_client(Some(client));
             }
@@ -183,6 +187,9 @@ impl EmbeddedRuntime {
 #[async_trait]
 impl Runtime for EmbeddedRuntime {
     async fn run_pod_sandbox(&self, config: SandboxConfig) -> Result<(), RuntimeError> {
+        if self.entry(&config.id).is_ok_and(|entry| entry.client().is_ok()) {
+            return Ok(());
+        }
         let dir = self.0.config.root.join(&config.id);
         let what = format!("make {}", dir.display());
         fs::create_dir_all(dir.join("containers")).map_err(doing(what.clone()))?;

@@ -24,15 +24,37 @@ pub(crate) fn output_pipe() -> io::Result<(pipe::Receiver, OwnedFd)> {
 }
 
 /// A pipe whose writing end is ours.
-pub(crate) fn input_pipe() -> io::Result<(pipe::Sender, OwnedFd)> {
+pub(crate) fn input_pipe() -> io::Result<(Input, OwnedFd)> {
     let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     Ok((sender(write)?, read))
 }
 
 /// The writing end of a pipe somebody else made.
-pub(crate) fn sender(write: OwnedFd) -> io::Result<pipe::Sender> {
+pub(crate) fn sender(write: OwnedFd) -> io::Result<Input> {
     set_nonblocking(&write)?;
-    pipe::Sender::from_owned_fd(write)
+    Ok(Input(Some(pipe::Sender::from_owned_fd(write)?)))
+}
+
+/// A process's input. Shutting it down closes the pipe, because a pipe has no other way to say that this was all.
+#[derive(Debug)]
+pub(crate) struct Input(Option<pipe::Sender>);
+
+impl AsyncWrite for Input {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.0 {
+            Some(pipe) => Pin::new(pipe).poll_write(cx, bytes),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0 = None;
+        Poll::Ready(Ok(()))
+    }
 }
 
 fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {

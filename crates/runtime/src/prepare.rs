@@ -57,6 +57,10 @@ pub(crate) fn start(
     let security = &config.security;
     let writable = &config.rootfs.writable;
     let process = process(config, config.command.clone(), config.tty, limits_devices);
+    let mut process = process;
+    if !sandbox.hostname.is_empty() && !config.env.iter().any(|(name, _)| name == "HOSTNAME") {
+        process.env.push(format!("HOSTNAME={}", sandbox.hostname));
+    }
     let seccomp = seccomp_fd(security, process.capabilities)?;
     let paths = |list: &[&str]| -> Vec<String> {
         if security.mask_paths && !security.privileged {

@@ -165,7 +165,7 @@ impl Entry {
         let alive = inside.client.is_some();
         let mut containers: Vec<Container> =
             inside.containers.values().map(|known| known.facts(alive)).collect();
-        containers.sort_by(|a, b| (a.attempt, a.created_at).cmp(&(b.attempt, b.created_at)));
+        containers.sort_by_key(|container| (container.attempt, container.created_at));
         Sandbox {
             id: self.saved.config.id.clone(),
             pod: self.saved.config.pod.clone(),

@@ -75,7 +75,7 @@ pub(crate) fn runtime_default(capabilities: u64) -> io::Result<Vec<u8>> {
     let mut refused: BTreeMap<i64, Vec<SeccompRule>> = REFUSED
         .iter()
         .filter(|(_, opens)| !opens.is_some_and(has))
-        .map(|(call, _)| (i64::from(*call), Vec::new()))
+        .map(|(call, _)| (*call, Vec::new()))
         .collect();
     let to_io = |error: seccompiler::BackendError| io::Error::other(error);
     let mut unknown = BTreeMap::new();

@@ -1,19 +1,23 @@
 //! OpenAPI v3 documents of the served group versions (A25-A36), made when asked for and not kept: they are large, and
 //! clients cache them by hash.
 
+mod operations;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use outrigger_api::kind::Subresource;
 use outrigger_api::{KindInfo, registry};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
 
 use crate::merge::{ListType, MapType, merge_rule};
+use crate::openapi::operations::{EVERYWHERE, Operations, camel, gvk, pretty, speaks};
 use crate::table::{Definition, Descriptions, Field, Shape, Type};
 
 const SCHEMAS: &str = "#/components/schemas/";
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
+const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
 const JSON: &str = "application/json";
 
 /// The key of a group version in the index: `api/v1`, `apis/apps/v1`.
@@ -94,7 +98,8 @@ impl Builder {
                 required.push(json!(field.name));
             }
         }
-        let mut schema = json!({ "type": "object", "properties": properties });
+        let mut schema =
+            scalar(definition).unwrap_or_else(|| json!({ "type": "object", "properties": properties }));
         let about = self.descriptions.get(definition.description());
         if !about.is_empty() {
             schema["description"] = json!(about);
@@ -145,24 +150,31 @@ impl Builder {
 
     fn of_type(&mut self, ty: Type) -> Value {
         match ty.shape() {
-            Shape::String | Shape::Quantity => json!({ "type": "string" }),
+            Shape::String => json!({ "type": "string" }),
+            Shape::Quantity => self.reference(QUANTITY),
             Shape::Bytes => json!({ "type": "string", "format": "byte" }),
             Shape::Int32 => json!({ "type": "integer", "format": "int32" }),
             Shape::Int64 => json!({ "type": "integer", "format": "int64" }),
             Shape::Number => json!({ "type": "number", "format": "double" }),
             Shape::Boolean => json!({ "type": "boolean" }),
-            Shape::Time | Shape::MicroTime => json!({ "type": "string", "format": "date-time" }),
-            Shape::IntOrString => {
-                json!({ "format": "int-or-string", "oneOf": [{ "type": "integer" }, { "type": "string" }] })
-            }
+            Shape::Time => self.reference(&format!("{META}.Time")),
+            Shape::MicroTime => self.reference(&format!("{META}.MicroTime")),
+            Shape::IntOrString => self.reference(INT_OR_STRING),
             Shape::Any => json!({ "type": "object" }),
             Shape::List(item) => json!({ "type": "array", "items": self.of_type(item) }),
             Shape::Map(item) => json!({ "type": "object", "additionalProperties": self.of_type(item) }),
             Shape::Struct(definition) => {
-                self.wanted.insert(definition.name());
-                json!({ "allOf": [{ "$ref": format!("{SCHEMAS}{}", definition.name()) }], "default": {} })
+                let mut schema = self.reference(definition.name());
+                schema["default"] = json!({});
+                schema
             }
         }
+    }
+
+    /// A32.
+    fn reference(&mut self, name: &str) -> Value {
+        self.want(name);
+        json!({ "allOf": [{ "$ref": format!("{SCHEMAS}{name}") }] })
     }
 
     fn add_paths(&mut self, kind: &Arc<KindInfo>, paths: &mut Map<String, Value>) {
@@ -203,10 +215,14 @@ impl Builder {
         if kind.namespaced && has("list") {
             let mut everywhere = operations.parameters(false);
             everywhere["parameters"] = json!([pretty()]);
-            everywhere["get"] = operations.operation("list", "ForAllNamespaces");
+            everywhere["get"] = operations.operation("list", EVERYWHERE);
             paths.insert(format!("{root}/{}", kind.plural), everywhere);
         }
         for sub in kind.subresources.iter() {
+            let (group, version) = speaks(kind, sub);
+            let spoken = Definition::of_kind(group, version, &sub.kind).unwrap_or(own);
+            self.wanted.insert(spoken.name());
+            let operations = Operations { own: spoken.name(), ..operations };
             paths.insert(format!("{base}/{{name}}/{}", sub.name), operations.subresource(sub));
         }
         paths.insert(base.clone(), collection);
@@ -242,232 +258,19 @@ impl Builder {
     }
 }
 
-/// Writes the operations of one kind.
-struct Operations<'a> {
-    kind: &'a KindInfo,
-    own: &'static str,
-    list: &'a str,
-}
-
-impl Operations<'_> {
-    /// A34.
-    fn parameters(&self, named: bool) -> Value {
-        let mut parameters = Vec::new();
-        if named {
-            parameters.push(path_parameter("name", &format!("name of the {}", self.kind.kind)));
+/// The schema of a definition that is no struct on the wire (A33).
+fn scalar(definition: Definition) -> Option<Value> {
+    match definition.name() {
+        QUANTITY => Some(json!({ "type": "string" })),
+        INT_OR_STRING => {
+            Some(json!({ "format": "int-or-string", "oneOf": [{ "type": "integer" }, { "type": "string" }] }))
         }
-        if self.kind.namespaced {
-            parameters.push(path_parameter(
-                "namespace",
-                "object name and auth scope, such as for teams and projects",
-            ));
+        name if name.strip_prefix(META).is_some_and(|rest| matches!(rest, ".Time" | ".MicroTime")) => {
+            Some(json!({ "type": "string", "format": "date-time" }))
         }
-        parameters.push(pretty());
-        json!({ "parameters": parameters })
+        _ => None,
     }
-
-    fn operation(&self, action: &str, suffix: &str) -> Value {
-        let kind = self.kind;
-        let scope = if kind.namespaced && suffix.is_empty() { "Namespaced" } else { "" };
-        let verb = match action {
-            "get" => "read",
-            "post" => "create",
-            "put" => "replace",
-            "deletecollection" => "deleteCollection",
-            other => other,
-        };
-        let id = format!("{verb}{}{scope}{}{suffix}", camel(&kind.group, &kind.version), kind.kind);
-        let answer = match action {
-            "list" => self.list.to_owned(),
-            "deletecollection" | "delete" => format!("{META}.Status"),
-            _ => self.own.to_owned(),
-        };
-        let mut operation = json!({
-            "operationId": id,
-            "tags": [tag(kind)],
-            "parameters": query_parameters(action),
-            "responses": {
-                "200": { "description": "OK", "content": { JSON: { "schema": { "$ref": format!("{SCHEMAS}{answer}") } } } },
-                "401": { "description": "Unauthorized" },
-            },
-            "x-kubernetes-action": action,
-            "x-kubernetes-group-version-kind": gvk(&kind.group, &kind.version, &kind.kind),
-        });
-        let body = json!({ "schema": { "$ref": format!("{SCHEMAS}{}", self.own) } });
-        let options = json!({ "schema": { "$ref": format!("{SCHEMAS}{META}.DeleteOptions") } });
-        let patch = json!({ "schema": { "type": "object" } });
-        match action {
-            "post" | "put" => {
-                operation["requestBody"] = json!({ "content": { "*/*": body }, "required": true });
-            }
-            "patch" => {
-                operation["requestBody"] = json!({ "required": true, "content": {
-                    "application/json-patch+json": patch,
-                    "application/merge-patch+json": patch,
-                    "application/strategic-merge-patch+json": patch,
-                }});
-            }
-            "delete" | "deletecollection" => {
-                operation["requestBody"] = json!({ "content": { "*/*": options } });
-            }
-            _ => {}
-        }
-        operation
-    }
-
-    fn subresource(&self, sub: &Subresource) -> Value {
-        let (group, version) = match &sub.foreign {
-            Some((group, version)) => (&**group, &**version),
-            None => (&*self.kind.group, &*self.kind.version),
-        };
-        let mut item = self.parameters(true);
-        for verb in sub.verbs.iter() {
-            let (method, action) = match &**verb {
-                "get" => ("get", "get"),
-                "update" => ("put", "put"),
-                "patch" => ("patch", "patch"),
-                "delete" => ("delete", "delete"),
-                _ => ("post", "post"),
-            };
-            let mut operation = self.operation(action, &title(&sub.name));
-            operation["x-kubernetes-group-version-kind"] = gvk(group, version, &sub.kind);
-            item[method] = operation;
-        }
-        item
-    }
-}
-
-/// A29.
-fn query_parameters(action: &str) -> Vec<Value> {
-    let names: &[(&str, &str)] = match action {
-        "post" | "put" => &[("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")],
-        "patch" => &[
-            ("dryRun", "string"),
-            ("fieldManager", "string"),
-            ("fieldValidation", "string"),
-            ("force", "boolean"),
-        ],
-        "delete" => &[
-            ("dryRun", "string"),
-            ("gracePeriodSeconds", "integer"),
-            ("orphanDependents", "boolean"),
-            ("propagationPolicy", "string"),
-        ],
-        "list" | "deletecollection" => &[
-            ("allowWatchBookmarks", "boolean"),
-            ("continue", "string"),
-            ("fieldSelector", "string"),
-            ("labelSelector", "string"),
-            ("limit", "integer"),
-            ("resourceVersion", "string"),
-            ("resourceVersionMatch", "string"),
-            ("sendInitialEvents", "boolean"),
-            ("timeoutSeconds", "integer"),
-            ("watch", "boolean"),
-        ],
-        _ => &[],
-    };
-    let parameter = |(name, ty): &(&str, &str)| json!({ "name": name, "in": "query", "schema": { "type": ty, "uniqueItems": true } });
-    names.iter().map(parameter).collect()
-}
-
-fn path_parameter(name: &str, about: &str) -> Value {
-    json!({
-        "name": name, "in": "path", "required": true, "description": about,
-        "schema": { "type": "string", "uniqueItems": true },
-    })
-}
-
-fn pretty() -> Value {
-    json!({
-        "name": "pretty", "in": "query", "description": "Whether JSON is indented for people to read.",
-        "schema": { "type": "string", "uniqueItems": true },
-    })
-}
-
-fn gvk(group: &str, version: &str, kind: &str) -> Value {
-    json!({ "group": group, "version": version, "kind": kind })
-}
-
-/// `CoreV1`, `RbacAuthorizationV1` (A36).
-fn camel(group: &str, version: &str) -> String {
-    let group = group.strip_suffix(".k8s.io").unwrap_or(group);
-    let group = if group.is_empty() { "core" } else { group };
-    let words = group.split('.').map(title).collect::<String>();
-    format!("{words}{}", title(version))
-}
-
-fn tag(kind: &KindInfo) -> String {
-    let name = camel(&kind.group, &kind.version);
-    let at = name.rfind('V').unwrap_or(name.len());
-    let (group, version) = name.split_at(at);
-    let mut group = group.to_owned();
-    if let Some(first) = group.get_mut(0..1) {
-        first.make_ascii_lowercase();
-    }
-    format!("{group}_{}", version.to_ascii_lowercase())
-}
-
-fn title(word: &str) -> String {
-    let mut word = word.to_owned();
-    if let Some(first) = word.get_mut(0..1) {
-        first.make_ascii_uppercase();
-    }
-    word
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn core() -> Value {
-        let table = outrigger_api::Registry::builtin().snapshot();
-        document("", table.group("").unwrap().version("v1").unwrap(), "v1.36.2")
-    }
-
-    /// A28, A30, A32
-    #[test]
-    fn pods_carry_their_kind_merge_keys_and_descriptions() {
-        let document = core();
-        let schemas = &document["components"]["schemas"];
-        let pod = &schemas["io.k8s.api.core.v1.Pod"];
-        assert_eq!(pod["x-kubernetes-group-version-kind"], json!([gvk("", "v1", "Pod")]));
-        let containers = &schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
-        assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
-        assert_eq!(containers["x-kubernetes-list-type"], "map");
-        assert!(containers["description"].as_str().unwrap().contains("containers"));
-        assert!(schemas["io.k8s.api.core.v1.PodList"]["properties"]["items"].is_object());
-    }
-
-    /// A29
-    #[test]
-    fn kubectl_finds_out_that_the_server_validates_fields() {
-        let document = core();
-        let patch = &document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"];
-        assert_eq!(patch["x-kubernetes-group-version-kind"], gvk("", "v1", "Pod"));
-        let names: Vec<_> =
-            patch["parameters"].as_array().unwrap().iter().map(|p| p["name"].clone()).collect();
-        assert_eq!(names, ["dryRun", "fieldManager", "fieldValidation", "force"]);
-    }
-
-    /// A36
-    #[test]
-    fn operations_are_named_as_upstream_names_them() {
-        let document = core();
-        let pods = &document["paths"]["/api/v1/namespaces/{namespace}/pods"];
-        assert_eq!(pods["post"]["operationId"], "createCoreV1NamespacedPod");
-        assert_eq!(document["paths"]["/api/v1/pods"]["get"]["operationId"], "listCoreV1PodForAllNamespaces");
-        assert_eq!(camel("rbac.authorization.k8s.io", "v1"), "RbacAuthorizationV1");
-    }
-
-    /// Every reference in a document leads somewhere.
-    #[test]
-    fn no_reference_dangles() {
-        let document = core();
-        let text = document.to_string();
-        for (at, _) in text.match_indices(SCHEMAS) {
-            let name = text[at + SCHEMAS.len()..].split('"').next().unwrap();
-            assert!(document["components"]["schemas"][name].is_object(), "{name}");
-        }
-    }
-}
+mod tests;

@@ -49,7 +49,7 @@ pub fn run(start: &Start, shm: Option<&str>, seccomp: &[Program]) -> Failed {
 
 fn prepare(start: &Start, shm: Option<&str>) -> Result<(), Failed> {
     during("make mounts private", sys::mount("", "/", "", libc::MS_REC | libc::MS_SLAVE, ""))?;
-    let trees = start.mounts.iter().map(|mount| open_mount(mount)).collect::<Result<Vec<_>, _>>()?;
+    let trees = start.mounts.iter().map(open_mount).collect::<Result<Vec<_>, _>>()?;
     let devices = if start.all_devices {
         Vec::new()
     } else {

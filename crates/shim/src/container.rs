@@ -41,6 +41,7 @@ impl Container {
     ///
     /// # Errors
     /// Which step failed; the container is then an exited one (R5.32).
+    #[allow(clippy::result_large_err, reason = "once per failed start")]
     pub fn start(sandbox: &Sandbox, start: Start, seccomp: Option<OwnedFd>) -> Result<Self, (Self, Failed)> {
         let log = Log::open(&start.log_path);
         let oom_before = oom_kills(&start);

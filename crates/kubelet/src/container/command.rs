@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::Container;
 use crate::env::expand;
 
 /// The process' arguments, program first; empty if neither the container nor the image names a program.
-pub fn command_line(
+pub(crate) fn command_line(
     container: &Container,
     image_entrypoint: &[String],
     image_command: &[String],

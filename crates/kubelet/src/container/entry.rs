@@ -5,7 +5,7 @@ use outrigger_pod_lifecycle::{Role, init_role};
 
 /// One container of the spec with its role. Ephemeral ones are shown as containers that lack what they may not have.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Which list it stands in, and sidecar or not.
     pub role: Role,
     /// Its definition.
@@ -15,12 +15,12 @@ pub struct Entry {
 }
 
 /// The container called `name`.
-pub fn find(pod: &Pod, name: &str) -> Option<Entry> {
+pub(crate) fn find(pod: &Pod, name: &str) -> Option<Entry> {
     entries(pod).find(|entry| entry.container.name == name)
 }
 
 /// All of them: init entries, app containers, ephemeral ones.
-pub fn entries(pod: &Pod) -> impl Iterator<Item = Entry> + '_ {
+pub(crate) fn entries(pod: &Pod) -> impl Iterator<Item = Entry> + '_ {
     let spec = pod.spec.as_ref();
     let init = spec.and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
     let app = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default();

@@ -1,17 +1,22 @@
 //! Which files a container sees where (section 12, R11.18).
 
+use std::cell::RefCell;
 use std::path::{Component, Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container, VolumeMount};
 use outrigger_runtime::{Mount, Propagation};
 
 use crate::env::{ConfigError, expand};
+use crate::volumes;
 
 /// Files the node writes for a container: source on the node, path inside, read-only.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ManagedFiles(pub(crate) Vec<(PathBuf, PathBuf, bool)>);
 
-/// All mounts, outer ones first. `volume` says where a volume lies on the node.
+/// Where a volume lies on the node, and whether containers may only read it (R12.4).
+pub(crate) type Located = (PathBuf, bool);
+
+/// All mounts, outer ones first. `volume` finds a volume by its name.
 ///
 /// # Errors
 /// If a volume or subPath cannot be used; nothing of the node is named in the text.
@@ -19,7 +24,7 @@ pub(crate) fn mounts(
     container: &Container,
     env: &[(String, String)],
     managed: ManagedFiles,
-    volume: &dyn Fn(&str) -> Option<PathBuf>,
+    volume: &dyn Fn(&str) -> Option<Located>,
 ) -> Result<Vec<Mount>, ConfigError> {
     let own = container.volume_mounts.as_deref().unwrap_or_default();
     let mut all: Vec<Mount> = managed
@@ -39,15 +44,15 @@ fn one(
     container: &Container,
     env: &[(String, String)],
     mount: &VolumeMount,
-    volume: &dyn Fn(&str) -> Option<PathBuf>,
+    volume: &dyn Fn(&str) -> Option<Located>,
 ) -> Result<Mount, ConfigError> {
-    let root = volume(&mount.name).ok_or_else(|| ConfigError::VolumeNotFound {
+    let (root, read_only_source) = volume(&mount.name).ok_or_else(|| ConfigError::VolumeNotFound {
         volume: mount.name.clone(),
         container: container.name.clone(),
     })?;
     let inner = sub_path(env, mount)?;
     let source = if inner.is_empty() { root } else { inside(container, mount, &root, &inner)? };
-    let readonly = mount.read_only.unwrap_or(false);
+    let readonly = read_only_source || mount.read_only.unwrap_or(false);
     let recursive = mount.recursive_read_only.as_deref();
     let target = Path::new("/").join(&mount.mount_path);
     Ok(Mount {
@@ -63,49 +68,40 @@ fn one(
     })
 }
 
-/// R12.30.
+/// R12.30: an unset or empty variable is an error that names all of them.
 fn sub_path(env: &[(String, String)], mount: &VolumeMount) -> Result<String, ConfigError> {
     let Some(expression) = mount.sub_path_expr.as_deref().filter(|text| !text.is_empty()) else {
         return Ok(mount.sub_path.clone().unwrap_or_default());
     };
-    let find = |name: &str| env.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-    let text = expand(expression, find);
-    if let Some((_, rest)) = text.split_once("$(") {
-        let name = rest.split(')').next().unwrap_or_default();
-        return Err(ConfigError::SubPathVariables(name.to_owned()));
+    let missing = RefCell::new(Vec::new());
+    let text = expand(expression, |name| {
+        let found = env.iter().rev().find(|(key, value)| key == name && !value.is_empty());
+        if found.is_none() {
+            missing.borrow_mut().push(name.to_owned());
+        }
+        found.map(|(_, value)| value.as_str())
+    });
+    let missing = missing.into_inner();
+    if !missing.is_empty() {
+        return Err(ConfigError::SubPathVariables(missing.join(", ")));
     }
     Ok(text)
 }
 
 /// A path inside a volume, made if missing. Links are followed only as far as they stay inside (R12.29).
-fn inside(container: &Container, mount: &VolumeMount, root: &Path, inner: &str) -> Result<PathBuf, ConfigError> {
-    let inner = Path::new(inner);
-    if inner.is_absolute() {
+fn inside(
+    container: &Container,
+    mount: &VolumeMount,
+    root: &Path,
+    inner: &str,
+) -> Result<PathBuf, ConfigError> {
+    if Path::new(inner).is_absolute() {
         return Err(ConfigError::SubPathInvalid("must not be an absolute path"));
     }
-    if inner.components().any(|part| part == Component::ParentDir) {
+    if Path::new(inner).components().any(|part| part == Component::ParentDir) {
         return Err(ConfigError::SubPathInvalid("must not contain '..'"));
     }
-    let (volume, name) = (mount.name.clone(), container.name.clone());
-    let refused = || ConfigError::SubPath { volume: volume.clone(), container: name.clone() };
-    let root = root.canonicalize().map_err(|_| refused())?;
-    let wanted = root.join(inner);
-    let mut existing = wanted.as_path();
-    while existing.symlink_metadata().is_err() {
-        existing = existing.parent().ok_or_else(refused)?;
-    }
-    let resolved = existing.canonicalize().map_err(|_| refused())?;
-    if !resolved.starts_with(&root) {
-        return Err(refused());
-    }
-    let rest = wanted.strip_prefix(existing).unwrap_or(Path::new(""));
-    if rest.as_os_str().is_empty() {
-        return Ok(resolved);
-    }
-    let made = resolved.join(rest);
-    std::fs::create_dir_all(&made)
-        .map_err(|_| ConfigError::SubPathCreate { volume: mount.name.clone(), container: container.name.clone() })?;
-    Ok(made)
+    volumes::sub_path(root, inner).map_err(|problem| problem.into_config_error(&mount.name, &container.name))
 }
 
 #[cfg(test)]
@@ -139,8 +135,33 @@ mod tests {
         let own = VolumeMount { name: "v".into(), mount_path: "/etc/hosts".into(), ..VolumeMount::default() };
         let container = Container { volume_mounts: Some(vec![own]), ..Container::default() };
         let managed = ManagedFiles(vec![("/x/hosts".into(), "/etc/hosts".into(), false)]);
-        let found = mounts(&container, &[], managed, &|_| Some(dir.path().to_owned())).unwrap();
+        let found = mounts(&container, &[], managed, &|_| Some((dir.path().to_owned(), false))).unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].source, dir.path());
+    }
+
+    /// R12.4: what comes from objects is read-only whatever the mount says.
+    #[test]
+    fn a_read_only_source_makes_a_read_only_mount() {
+        let own = VolumeMount { name: "v".into(), mount_path: "/m".into(), ..VolumeMount::default() };
+        let container = Container { volume_mounts: Some(vec![own]), ..Container::default() };
+        let of = |source: bool| {
+            let found = mounts(&container, &[], ManagedFiles::default(), &|_| Some(("/v".into(), source)));
+            found.unwrap()[0].readonly
+        };
+        assert!(of(true) && !of(false));
+    }
+
+    /// R12.30
+    #[test]
+    fn a_sub_path_needs_its_variables() {
+        let env = [("A".to_owned(), "x".to_owned()), ("EMPTY".to_owned(), String::new())];
+        let of = |text: &str| {
+            let mount = VolumeMount { sub_path_expr: Some(text.into()), ..VolumeMount::default() };
+            sub_path(&env, &mount).map_err(|error| error.to_string())
+        };
+        assert_eq!(of("d/$(A)"), Ok("d/x".to_owned()));
+        assert_eq!(of("$(EMPTY)/$(NONE)"), Err("missing value for EMPTY, NONE".to_owned()));
+        assert_eq!(of("$$(A)"), Ok("$(A)".to_owned()));
     }
 }

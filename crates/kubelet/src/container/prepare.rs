@@ -62,6 +62,9 @@ pub(crate) mod labels {
 pub(crate) async fn prepare(request: &StartRequest<'_>) -> Result<ContainerConfig, ConfigError> {
     let StartRequest { context, pod, image, .. } = *request;
     let container = &request.entry.container;
+    if let (Some(wanted), None) = (&request.entry.target, &request.target) {
+        return Err(ConfigError::TargetContainer(wanted.clone()));
+    }
     let key = PodKey::of(pod);
     let addresses = PodAddresses {
         pod: request.pod_ips.to_vec(),
@@ -84,7 +87,7 @@ pub(crate) async fn prepare(request: &StartRequest<'_>) -> Result<ContainerConfi
     })?;
     let managed = managed_files(request, &key)?;
     let pod_dir = context.pod_dir(&key.uid);
-    let mounts = mounts(container, &env, managed, &|name| volumes::path_of(pod, &pod_dir, name))?;
+    let mounts = mounts(container, &env, managed, &|name| volumes::located(pod, &pod_dir, name))?;
     let working_dir = container.working_dir.clone().filter(|dir| !dir.is_empty());
     let working_dir = working_dir.unwrap_or_else(|| image.config.working_dir.clone());
     let working_dir = if working_dir.is_empty() { "/".to_owned() } else { working_dir };
@@ -179,9 +182,12 @@ async fn environment(
     Ok(env)
 }
 
+/// R11.7: a file an init container left in an emptyDir, which may be full of links.
 fn read_volume(pod: &Pod, pod_dir: &Path, volume: &str, path: &Path) -> Result<String, EnvFileError> {
-    let file = volumes::path_of(pod, pod_dir, volume).unwrap_or_default().join(path);
-    std::fs::read_to_string(&file)
+    let root =
+        volumes::empty_dir_of(pod, pod_dir, volume).ok_or_else(|| EnvFileError::Volume(volume.to_owned()))?;
+    volumes::resolve_beneath(&root, path)
+        .and_then(std::fs::read_to_string)
         .map_err(|error| EnvFileError::Read(format!("open {}: {error}", path.display())))
 }
 

@@ -58,7 +58,9 @@ pub(crate) fn container_resources(container: &Container) -> Resources {
     Resources {
         cpu_shares: Some(shares(cpu_request.map_or(0, outrigger_api::Quantity::milli_value))),
         cpu_quota: amount(limits, "cpu").filter(|cpu| !cpu.is_zero()).map(|cpu| quota(cpu.milli_value())),
-        memory_limit: amount(limits, "memory").filter(|it| !it.is_zero()).and_then(|it| u64::try_from(it.value()).ok()),
+        memory_limit: amount(limits, "memory")
+            .filter(|it| !it.is_zero())
+            .and_then(|it| u64::try_from(it.value()).ok()),
         pids_limit: None,
     }
 }
@@ -96,7 +98,8 @@ pub(crate) fn oom_score_adj(pod: &Pod, container: &Container, node_memory: u64) 
         Qos::BestEffort => 1000,
         Qos::Burstable => {
             let requests = container.resources.as_ref().and_then(|all| all.requests.as_ref());
-            let bytes = amount(requests, "memory").map_or(0, outrigger_api::Quantity::value).max(0).unsigned_abs();
+            let bytes =
+                amount(requests, "memory").map_or(0, outrigger_api::Quantity::value).max(0).unsigned_abs();
             let share = 1000 * u128::from(bytes) / u128::from(node_memory.max(1));
             let score = 1000 - i32::try_from(share.min(1000)).unwrap_or(1000);
             score.clamp(3, 999)
@@ -132,7 +135,8 @@ mod tests {
         let map = |list: &[(&str, &str)]| {
             Some(list.iter().map(|(k, v)| ((*k).to_owned(), Quantity((*v).to_owned()))).collect())
         };
-        let resources = ResourceRequirements { requests: map(requests), limits: map(limits), ..Default::default() };
+        let resources =
+            ResourceRequirements { requests: map(requests), limits: map(limits), ..Default::default() };
         Container { resources: Some(resources), ..Container::default() }
     }
 

@@ -10,7 +10,7 @@ use super::capabilities;
 
 /// A user of an image: what its `/etc/passwd` and `/etc/group` say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct User {
+pub(crate) struct User {
     /// Numeric user.
     pub uid: u32,
     /// Primary group; 0 for a user the image does not know.
@@ -21,8 +21,7 @@ pub struct User {
 
 /// Why a container may not run as asked. All are `CreateContainerConfigError`.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "pod is `<name>_<namespace>(<uid>)`, container its name")]
-pub enum SecurityError {
+pub(crate) enum SecurityError {
     /// R13.19.
     #[error("container's runAsUser breaks non-root policy (pod: \"{pod}\", container: {container})")]
     RunAsUserIsRoot { pod: String, container: String },
@@ -51,7 +50,7 @@ pub enum SecurityError {
 
 /// What the decision depends on.
 #[derive(Clone, Copy)]
-pub struct SecurityInput<'a> {
+pub(crate) struct SecurityInput<'a> {
     /// The Pod.
     pub pod: &'a Pod,
     /// The container.
@@ -76,7 +75,7 @@ impl std::fmt::Debug for SecurityInput<'_> {
 ///
 /// # Errors
 /// R13.19 to R13.24; the text is shown to the user.
-pub fn security(input: &SecurityInput<'_>) -> Result<Security, SecurityError> {
+pub(crate) fn security(input: &SecurityInput<'_>) -> Result<Security, SecurityError> {
     let own = input.container.security_context.as_ref();
     let of_pod = input.pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
     let privileged = own.and_then(|own| own.privileged).unwrap_or(false);

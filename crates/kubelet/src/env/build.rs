@@ -11,7 +11,7 @@ use super::{
 
 /// Everything an environment is made from. Objects that do not exist are absent from the maps.
 #[derive(Clone, Copy)]
-pub struct EnvInput<'a> {
+pub(crate) struct EnvInput<'a> {
     /// The Pod.
     pub pod: &'a Pod,
     /// The container, of any kind.
@@ -40,7 +40,7 @@ impl std::fmt::Debug for EnvInput<'_> {
 ///
 /// # Errors
 /// The first source that is missing and not optional.
-pub fn build(input: &EnvInput<'_>) -> Result<Vec<(String, String)>, ConfigError> {
+pub(crate) fn build(input: &EnvInput<'_>) -> Result<Vec<(String, String)>, ConfigError> {
     let mut env = Variables::default();
     add_env_from(input, &mut env)?;
     let links = input.pod.spec.as_ref().and_then(|spec| spec.enable_service_links).unwrap_or(true);

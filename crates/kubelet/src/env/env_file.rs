@@ -2,7 +2,7 @@
 
 /// Why a variable cannot be taken from a file.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EnvFileError {
+pub(crate) enum EnvFileError {
     /// The volume is not an emptyDir of the Pod.
     #[error("cannot find the volume \"{0}\" referenced by fileKeyRef")]
     Volume(String),
@@ -26,7 +26,7 @@ pub enum EnvFileError {
 ///
 /// # Errors
 /// If a line before the key is not of the form `KEY='value'`.
-pub fn value_of(text: &str, key: &str) -> Result<Option<String>, EnvFileError> {
+pub(crate) fn value_of(text: &str, key: &str) -> Result<Option<String>, EnvFileError> {
     let mut rest = text;
     let mut line = 1;
     while !rest.is_empty() {

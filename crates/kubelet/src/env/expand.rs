@@ -4,7 +4,7 @@
 ///
 /// `$$` yields one `$` and so protects what follows; a lone `$` and an unclosed `$(` are kept. There is no nesting
 /// and no second round over the result.
-pub fn expand<'a>(text: &str, lookup: impl Fn(&str) -> Option<&'a str>) -> String {
+pub(crate) fn expand<'a>(text: &str, lookup: impl Fn(&str) -> Option<&'a str>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {

@@ -10,7 +10,7 @@ use crate::quantity;
 
 /// Why a field has no value.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FieldError {
+pub(crate) enum FieldError {
     /// No such field.
     #[error("unsupported fieldPath: {0}")]
     Path(String),
@@ -27,7 +27,7 @@ pub enum FieldError {
 
 /// Addresses known when the container is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PodAddresses {
+pub(crate) struct PodAddresses {
     /// The Pod's, primary first.
     pub pod: Vec<String>,
     /// The node's, primary first.
@@ -35,14 +35,14 @@ pub struct PodAddresses {
 }
 
 /// What an unset limit reads as: the node's allocatable amounts by resource name.
-pub type NodeAllocatable = BTreeMap<String, Quantity>;
+pub(crate) type NodeAllocatable = BTreeMap<String, Quantity>;
 
 /// The value of `path`. Whole maps (`metadata.labels`) are the volume form of R12.24; a missing subscripted key is
 /// the empty string.
 ///
 /// # Errors
 /// If the path is none of R11.8 or R12.24.
-pub fn field_value(pod: &Pod, addresses: &PodAddresses, path: &str) -> Result<String, FieldError> {
+pub(crate) fn field_value(pod: &Pod, addresses: &PodAddresses, path: &str) -> Result<String, FieldError> {
     let meta = &pod.metadata;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let spec = pod.spec.as_ref();
@@ -115,7 +115,7 @@ fn go_quote(text: &str) -> String {
 ///
 /// # Errors
 /// If the container or the resource does not exist.
-pub fn resource_value(
+pub(crate) fn resource_value(
     pod: &Pod,
     own_container: &str,
     allocatable: &NodeAllocatable,

@@ -7,17 +7,17 @@ mod expand;
 mod fields;
 mod services;
 
-pub use build::{EnvInput, build};
-pub use env_file::EnvFileError;
-pub use expand::expand;
-pub use fields::{FieldError, NodeAllocatable, PodAddresses, field_value, resource_value};
-pub use services::service_variables;
+pub(crate) use build::{EnvInput, build};
+pub(crate) use env_file::EnvFileError;
+pub(crate) use expand::expand;
+pub(crate) use fields::{FieldError, NodeAllocatable, PodAddresses, field_value, resource_value};
+pub(crate) use services::service_variables;
 
 use outrigger_api::StatusError;
 
 /// Why a container's configuration cannot be made; its text is the waiting message of `CreateContainerConfigError`.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// R11.6.
     #[error("configmap \"{0}\" not found")]
     ConfigMapNotFound(String),
@@ -50,12 +50,6 @@ pub enum ConfigError {
         /// The container's name.
         container: String,
     },
-    /// R12.6.
-    #[error(
-        "failed to resolve recursive read-only mode: volume \"{0}\" requested recursive read-only mode, but it is \
-         not supported by the runtime"
-    )]
-    RecursiveReadOnly(String),
     /// R12.29: nothing of the node is named in the text.
     #[error("failed to prepare subPath for volumeMount \"{volume}\" of container \"{container}\"")]
     SubPath {

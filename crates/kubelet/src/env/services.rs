@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Service;
 
 /// The variables of all Services visible to a Pod of `namespace`: those of its own namespace if `service_links`,
 /// and `kubernetes` of namespace `default` always. Services without a cluster IP have none.
-pub fn service_variables(
+pub(crate) fn service_variables(
     services: &[Service],
     namespace: &str,
     service_links: bool,

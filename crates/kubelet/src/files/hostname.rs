@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 /// A Pod's names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PodHostname {
+pub(crate) struct PodHostname {
     /// The short name.
     pub hostname: String,
     /// `<hostname>.<subdomain>.<ns>.svc.<clusterDomain>` if the Pod has a subdomain.
@@ -15,7 +15,7 @@ pub struct PodHostname {
 
 /// Why a Pod cannot be called as asked; the sandbox fails with it (R11.16).
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HostnameError {
+pub(crate) enum HostnameError {
     /// The kernel takes 64 characters.
     #[error(
         "failed to construct FQDN from pod hostname and cluster domain, FQDN {fqdn} is too long (64 characters is \
@@ -33,7 +33,7 @@ pub enum HostnameError {
 ///
 /// # Errors
 /// If `setHostnameAsFQDN` asks for more than 64 characters.
-pub fn pod_hostname(pod: &Pod, cluster_domain: &str) -> Result<PodHostname, HostnameError> {
+pub(crate) fn pod_hostname(pod: &Pod, cluster_domain: &str) -> Result<PodHostname, HostnameError> {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let Some(spec) = &pod.spec else { return Ok(PodHostname::default()) };

@@ -6,7 +6,7 @@ use super::PodHostname;
 
 /// What the file says.
 #[derive(Clone, Copy, Debug)]
-pub struct HostsInput<'a> {
+pub(crate) struct HostsInput<'a> {
     /// The Pod's addresses; ignored on the host network.
     pub ips: &'a [String],
     /// The Pod's names.
@@ -18,7 +18,7 @@ pub struct HostsInput<'a> {
 }
 
 /// The text of the file.
-pub fn render_hosts(input: &HostsInput<'_>) -> String {
+pub(crate) fn render_hosts(input: &HostsInput<'_>) -> String {
     let mut text = match input.node_file {
         Some(node_file) => format!("# Kubernetes-managed hosts file (host network).\n{node_file}"),
         None => pod_network(input),

@@ -5,6 +5,6 @@ mod hostname;
 mod hosts;
 mod resolv;
 
-pub use hostname::{PodHostname, pod_hostname};
-pub use hosts::{HostsInput, render_hosts};
-pub use resolv::{ClusterDns, ResolvConf, pod_resolv_conf};
+pub(crate) use hostname::{PodHostname, pod_hostname};
+pub(crate) use hosts::{HostsInput, render_hosts};
+pub(crate) use resolv::{ClusterDns, ResolvConf, pod_resolv_conf};

@@ -9,7 +9,7 @@ const LONGEST_SEARCH: usize = 253;
 
 /// What a resolver file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ResolvConf {
+pub(crate) struct ResolvConf {
     /// Server addresses in order.
     pub nameservers: Vec<String>,
     /// Search domains in order.
@@ -20,7 +20,7 @@ pub struct ResolvConf {
 
 /// The cluster's name service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClusterDns {
+pub(crate) struct ClusterDns {
     /// Its addresses; none if the cluster has none (R11.31).
     pub servers: Vec<String>,
     /// `cluster.local`.
@@ -29,7 +29,7 @@ pub struct ClusterDns {
 
 /// What had to be left out; each becomes a Warning event (R10.20).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DnsProblem {
+pub(crate) enum DnsProblem {
     /// R11.31.
     MissingClusterDns {
         /// The policy that could not be honoured.
@@ -43,7 +43,7 @@ pub enum DnsProblem {
 
 impl DnsProblem {
     /// The event's reason.
-    pub const fn reason(&self) -> &'static str {
+    pub(crate) const fn reason(&self) -> &'static str {
         match self {
             Self::MissingClusterDns { .. } => "MissingClusterDNS",
             Self::TooManyNameservers(_) | Self::SearchLimit(_) => "DNSConfigForming",
@@ -51,7 +51,7 @@ impl DnsProblem {
     }
 
     /// The event's message. `pod` is `<name>_<namespace>(<uid>)`.
-    pub fn message(&self, pod: &str) -> String {
+    pub(crate) fn message(&self, pod: &str) -> String {
         match self {
             Self::MissingClusterDns { policy } => format!(
                 "pod: {pod:?}. kubelet does not have ClusterDNS IP configured and cannot create Pod using {policy:?} \
@@ -69,7 +69,7 @@ impl DnsProblem {
 
 impl ResolvConf {
     /// Reads a resolver file (R11.29).
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let mut conf = Self::default();
         for line in text.lines() {
             let line = line.split(['#', ';']).next().unwrap_or_default();
@@ -88,7 +88,7 @@ impl ResolvConf {
     }
 
     /// The file's text.
-    pub fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         let mut text = String::new();
         if !self.searches.is_empty() {
             text.push_str(&format!("search {}\n", self.searches.join(" ")));
@@ -105,7 +105,7 @@ impl ResolvConf {
 
 /// A Pod's resolver file, and what of its wishes does not fit. `node` is the node's own; `None` if the node's
 /// resolver file is configured empty (R11.30).
-pub fn pod_resolv_conf(
+pub(crate) fn pod_resolv_conf(
     pod: &Pod,
     node: Option<&ResolvConf>,
     cluster: &ClusterDns,

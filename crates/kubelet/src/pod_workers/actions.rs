@@ -39,10 +39,10 @@ impl PodWorker {
                 }
             }
             Action::RunPostStart { container, instance } => {
-                self.hook(pod, container, instance, false, status)
+                self.hook(pod, container, instance, false, status);
             }
             Action::RunPreStop { container, instance, .. } => {
-                self.hook(pod, container, instance, true, status)
+                self.hook(pod, container, instance, true, status);
             }
             Action::Signal { instance, signal, .. } => self.signal(pod, instance, *signal),
             Action::RemoveInstance { instance, .. } => self.remove_instance(instance),

@@ -23,7 +23,10 @@ pub(crate) struct StoredPod {
 
 /// The memory of an earlier process, or the default.
 pub(super) fn load(context: &Context, uid: &str) -> PodMemory {
-    read(&context.pod_dir(uid).join(FILE)).map(|stored| stored.memory).unwrap_or_default()
+    let stored = read(&context.pod_dir(uid).join(FILE));
+    let mut memory = stored.map(|stored| stored.memory).unwrap_or_default();
+    memory.resume();
+    memory
 }
 
 /// All Pods an earlier process worked on.

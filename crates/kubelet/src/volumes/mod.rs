@@ -60,14 +60,17 @@ impl MountError {
     }
 }
 
-/// Where a volume lies on the node; `None` if the Pod has no such volume or its kind is not supported.
-pub(crate) fn path_of(pod: &Pod, pod_dir: &Path, volume: &str) -> Option<PathBuf> {
-    source_path(pod_dir, volumes(pod).iter().find(|found| found.name == volume)?)
+/// Where a volume lies on the node and whether containers may only read it (R12.4); `None` if the Pod has no such
+/// volume or its kind is not supported.
+pub(crate) fn located(pod: &Pod, pod_dir: &Path, volume: &str) -> Option<(PathBuf, bool)> {
+    let volume = volumes(pod).iter().find(|found| found.name == volume)?;
+    Some((source_path(pod_dir, volume)?, is_projected(volume) || volume.image.is_some()))
 }
 
-/// R12.4.
-pub(crate) fn is_read_only(volume: &Volume) -> bool {
-    is_projected(volume) || volume.image.is_some()
+/// Where an emptyDir lies on the node; `None` for everything else.
+pub(crate) fn empty_dir_of(pod: &Pod, pod_dir: &Path, volume: &str) -> Option<PathBuf> {
+    let volume = volumes(pod).iter().find(|found| found.name == volume && found.empty_dir.is_some())?;
+    source_path(pod_dir, volume)
 }
 
 /// Sets up every volume, each tried again until it is there (R12.1). `problem` shows the newest error meanwhile, and

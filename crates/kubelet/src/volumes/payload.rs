@@ -206,7 +206,7 @@ fn is_young(token: &[u8], now_seconds: i64) -> bool {
     };
     claims().is_some_and(|(issued, expires)| {
         let age = now_seconds.saturating_sub(issued);
-        age >= 0 && age < OLDEST_TOKEN_SECONDS && age < expires.saturating_sub(issued) / 5 * 4
+        (0..OLDEST_TOKEN_SECONDS).contains(&age) && age < expires.saturating_sub(issued) / 5 * 4
     })
 }
 

@@ -73,7 +73,7 @@ async fn top_command(kubectl: &Kubectl) {
     let text = kubectl.run("exec top-command-pod -- hostname").await;
     assert_eq!(text.trim(), "top-command-pod");
     assert_eq!(kubectl.run_with("exec -i top-command-pod -- cat", "hello").await, "hello");
-    let failed = kubectl.try_run("exec top-command-pod -- sh -c exit\u{20}7", "").await;
+    let failed = kubectl.try_run("exec top-command-pod -- false", "").await;
     assert_ne!(failed.code, 0);
     // F2, F1a, F1b
     kubectl.run("label pod top-command-pod tier=front").await;
@@ -85,7 +85,9 @@ async fn top_command(kubectl: &Kubectl) {
     let labels = kubectl.run("get pod top-command-pod -o jsonpath={.metadata.labels}").await;
     assert_eq!(labels, "{\"c\":\"d\",\"tier\":\"front\"}");
     assert!(kubectl.run("get pods -l tier=front -o name").await.contains("pod/top-command-pod"));
-    assert!(kubectl.run("get pods --field-selector status.phase=Running -o yaml").await.contains("kind: Pod"));
+    assert!(
+        kubectl.run("get pods --field-selector status.phase=Running -o yaml").await.contains("kind: Pod")
+    );
     // R10.10
     let text = kubectl.run("describe pod top-command-pod").await;
     for wanted in ["Scheduled", "Pulled", "Created", "Started", "Container ID:"] {
@@ -123,13 +125,17 @@ async fn mistakes(kubectl: &Kubectl) {
     // R5.24, R5.25
     kubectl.apply(&TOP.replace("image: busybox", "image: nosuch/image")).await;
     let reason = "{.status.containerStatuses[0].state.waiting.reason}";
-    kubectl.run(&format!("wait --for=jsonpath={reason}=ImagePullBackOff pod/top-command-pod --timeout=100s")).await;
+    kubectl
+        .run(&format!("wait --for=jsonpath={reason}=ImagePullBackOff pod/top-command-pod --timeout=100s"))
+        .await;
     kubectl.run("delete pod top-command-pod").await;
     // R5.32
     let missing = TOP.replace("\"top\"", "\"/no/such\"").replace("spec:", "spec:\n  restartPolicy: Never");
     kubectl.apply(&missing).await;
     kubectl.run("wait --for=jsonpath={.status.phase}=Failed pod/top-command-pod --timeout=100s").await;
-    let state = kubectl.run("get pod top-command-pod -o jsonpath={.status.containerStatuses[0].state.terminated}").await;
+    let state = kubectl
+        .run("get pod top-command-pod -o jsonpath={.status.containerStatuses[0].state.terminated}")
+        .await;
     assert!(state.contains("\"exitCode\":128") && state.contains("/no/such"), "{state}");
     kubectl.run("delete pod top-command-pod").await;
 }
@@ -137,7 +143,8 @@ async fn mistakes(kubectl: &Kubectl) {
 /// The agent is killed and comes back: nothing restarted, no log line lost (decision 6).
 #[tokio::test(flavor = "multi_thread")]
 async fn containers_survive_the_death_of_the_agent() {
-    let rounds: u32 = std::env::var("OUTRIGGER_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(100);
+    let rounds: u32 =
+        std::env::var("OUTRIGGER_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(100);
     let images = Arc::new(Images::start().await);
     let mut cluster = Cluster::up(images, "10.202.0.0/24").await;
     let kubectl = cluster.kubectl(&kubectls()[0]);

@@ -2,8 +2,8 @@
 
 use std::process::Output;
 
-use outrigger_testkit::binary;
 use crate::suite::Images;
+use outrigger_testkit::binary;
 
 async fn run(images: &Images, cidr: &str, manifest: &str, more: &[&str]) -> Output {
     let file = images.folder.path().join(format!("{}.yaml", cidr.replace(['.', '/'], "-")));
@@ -38,7 +38,13 @@ async fn output_and_exit_code_are_the_workloads() {
     assert_eq!(text(&good.stdout), "p/c | hello\n");
     let bad = run(&images, "10.203.0.0/24", &pod("Never", "exit 42"), &[]).await;
     assert_eq!(bad.status.code(), Some(42), "{}", text(&bad.stderr));
-    let endless = run(&images, "10.203.0.0/24", &pod("Always", "trap 'exit 0' TERM; while :; do sleep 0.05; done"), &["--timeout", "2s"]).await;
+    let endless = run(
+        &images,
+        "10.203.0.0/24",
+        &pod("Always", "trap 'exit 0' TERM; while :; do sleep 0.05; done"),
+        &["--timeout", "2s"],
+    )
+    .await;
     assert_eq!(endless.status.code(), Some(124), "{}", text(&endless.stderr));
 }
 

@@ -47,7 +47,9 @@ impl Cluster {
 
     pub(crate) async fn start(&mut self) {
         let mut command = Command::new(binary("outrigger").unwrap());
-        command.args(["up", "--listen", "127.0.0.1:0", "--pod-cidr", &self.pod_cidr, "--data-dir"]).arg(&self.data);
+        command
+            .args(["up", "--listen", "127.0.0.1:0", "--pod-cidr", &self.pod_cidr, "--data-dir"])
+            .arg(&self.data);
         command.arg("--registry-config").arg(&self.images.certs);
         let mut program = Program::start(command).unwrap();
         program.wait_for(PATIENCE, |line| line.contains("ready")).await.unwrap();
@@ -97,7 +99,11 @@ impl Kubectl {
     pub(crate) fn command(&self, line: &str) -> Command {
         let mut command = Command::new(&self.program);
         // A cache of its own: discovery of another cluster on the same port would answer otherwise.
-        command.arg("--kubeconfig").arg(&self.config).arg("--cache-dir").arg(self.config.with_extension("cache"));
+        command
+            .arg("--kubeconfig")
+            .arg(&self.config)
+            .arg("--cache-dir")
+            .arg(self.config.with_extension("cache"));
         command.args(line.split(' ').filter(|word| !word.is_empty())).kill_on_drop(true);
         command
     }
@@ -114,7 +120,11 @@ impl Kubectl {
         let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await;
         let output = output.unwrap_or_else(|_| panic!("kubectl {line} does not end")).unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Said { out: text(&output.stdout), err: text(&output.stderr), code: output.status.code().unwrap_or(-1) }
+        Said {
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+            code: output.status.code().unwrap_or(-1),
+        }
     }
 
     /// Runs a command that must succeed; what it printed.
