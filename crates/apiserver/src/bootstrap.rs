@@ -135,98 +135,76 @@ fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> Value {
     json!({ "apiGroups": groups, "resources": resources, "verbs": verbs })
 }
 
+const READ: &[&str] = &["get", "list", "watch"];
+const WRITE: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const WORKLOADS: &str =
+    "deployments deployments/scale replicasets replicasets/scale statefulsets statefulsets/scale daemonsets";
+const CORE: &str = "configmaps endpoints persistentvolumeclaims pods pods/status services services/status serviceaccounts replicationcontrollers replicationcontrollers/scale";
+const SEEN: &str = "events limitranges resourcequotas namespaces pods/log bindings";
+const CONNECTED: &str =
+    "pods/exec pods/attach pods/portforward pods/proxy services/proxy pods/eviction serviceaccounts/token";
+
+fn words(text: &str) -> Vec<&str> {
+    text.split(' ').collect()
+}
+
+/// What is used inside a namespace, with these verbs.
+fn namespaced(verbs: &[&str]) -> Vec<Value> {
+    vec![
+        rule(&[""], &words(CORE), verbs),
+        rule(&["apps"], &words(WORKLOADS), verbs),
+        rule(&["batch"], &["jobs", "cronjobs"], verbs),
+        rule(&["autoscaling"], &["horizontalpodautoscalers"], verbs),
+        rule(&["policy"], &["poddisruptionbudgets"], verbs),
+        rule(&["networking.k8s.io"], &["ingresses", "networkpolicies"], verbs),
+    ]
+}
+
+fn view() -> Vec<Value> {
+    let mut rules = namespaced(READ);
+    rules.push(rule(&[""], &words(SEEN), READ));
+    rules.push(rule(&["discovery.k8s.io"], &["endpointslices"], READ));
+    rules
+}
+
+fn edit() -> Vec<Value> {
+    let mut rules = view();
+    rules.extend(namespaced(WRITE));
+    rules.push(rule(&[""], &["secrets"], WRITE));
+    rules.push(rule(&[""], &words(CONNECTED), &["create", "get"]));
+    rules.push(rule(&[""], &["serviceaccounts"], &["impersonate"]));
+    rules.push(rule(&["coordination.k8s.io"], &["leases"], WRITE));
+    rules
+}
+
+fn admin() -> Vec<Value> {
+    let mut rules = edit();
+    rules.push(rule(&[RBAC], &["roles", "rolebindings"], WRITE));
+    rules.push(rule(&["authorization.k8s.io"], &["localsubjectaccessreviews"], &["create"]));
+    rules
+}
+
+/// Rules for paths that are about no object.
+fn paths(urls: &str) -> Value {
+    json!([{ "nonResourceURLs": words(urls), "verbs": ["get"] }])
+}
+
 /// The roles everybody's first steps need (I25, I27); the rest of I25 is not here yet.
 fn roles() -> Vec<(&'static str, Value)> {
-    const READ: &[&str] = &["get", "list", "watch"];
-    const WRITE: &[&str] =
-        &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-    let workloads: &[&str] = &[
-        "deployments",
-        "deployments/scale",
-        "replicasets",
-        "replicasets/scale",
-        "statefulsets",
-        "statefulsets/scale",
-        "daemonsets",
-    ];
-    let core: &[&str] = &[
-        "configmaps",
-        "endpoints",
-        "persistentvolumeclaims",
-        "pods",
-        "pods/status",
-        "services",
-        "services/status",
-        "serviceaccounts",
-        "replicationcontrollers",
-        "replicationcontrollers/scale",
-    ];
-    let seen: &[&str] = &["events", "limitranges", "resourcequotas", "namespaces", "pods/log", "bindings"];
-    let view = vec![
-        rule(&[""], core, READ),
-        rule(&[""], seen, READ),
-        rule(&["apps"], workloads, READ),
-        rule(&["batch"], &["jobs", "cronjobs"], READ),
-        rule(&["autoscaling"], &["horizontalpodautoscalers"], READ),
-        rule(&["policy"], &["poddisruptionbudgets"], READ),
-        rule(&["networking.k8s.io"], &["ingresses", "networkpolicies"], READ),
-        rule(&["discovery.k8s.io"], &["endpointslices"], READ),
-    ];
-    let mut edit = view.clone();
-    edit.extend([
-        rule(&[""], core, WRITE),
-        rule(&[""], &["secrets"], WRITE),
-        rule(
-            &[""],
-            &[
-                "pods/exec",
-                "pods/attach",
-                "pods/portforward",
-                "pods/proxy",
-                "services/proxy",
-                "pods/eviction",
-                "serviceaccounts/token",
-            ],
-            &["create", "get"],
-        ),
-        rule(&[""], &["serviceaccounts"], &["impersonate"]),
-        rule(&["apps"], workloads, WRITE),
-        rule(&["batch"], &["jobs", "cronjobs"], WRITE),
-        rule(&["autoscaling"], &["horizontalpodautoscalers"], WRITE),
-        rule(&["policy"], &["poddisruptionbudgets"], WRITE),
-        rule(&["networking.k8s.io"], &["ingresses", "networkpolicies"], WRITE),
-        rule(&["coordination.k8s.io"], &["leases"], WRITE),
-    ]);
-    let mut admin = edit.clone();
-    admin.extend([
-        rule(&[RBAC], &["roles", "rolebindings"], WRITE),
-        rule(&["authorization.k8s.io"], &["localsubjectaccessreviews"], &["create"]),
-    ]);
-    let urls = |urls: &[&str]| json!({ "nonResourceURLs": urls, "verbs": ["get"] });
+    const HEALTH: &str = "/healthz /livez /readyz /version /version/";
+    const CHECKS: &str = "/healthz /healthz/* /livez /livez/* /metrics /readyz /readyz/*";
+    const DISCOVERY: &str =
+        "/api /api/* /apis /apis/* /healthz /livez /openapi /openapi/* /readyz /version /version/";
+    const ISSUER: &str = "/.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks /openid/v1/jwks/";
     vec![
         (
             "cluster-admin",
             json!([rule(&["*"], &["*"], &["*"]), { "nonResourceURLs": ["*"], "verbs": ["*"] }]),
         ),
-        ("admin", json!(admin)),
-        ("edit", json!(edit)),
-        ("view", json!(view)),
-        (
-            "system:discovery",
-            json!([urls(&[
-                "/api",
-                "/api/*",
-                "/apis",
-                "/apis/*",
-                "/healthz",
-                "/livez",
-                "/openapi",
-                "/openapi/*",
-                "/readyz",
-                "/version",
-                "/version/"
-            ])]),
-        ),
+        ("admin", json!(admin())),
+        ("edit", json!(edit())),
+        ("view", json!(view())),
+        ("system:discovery", paths(DISCOVERY)),
         (
             "system:basic-user",
             json!([
@@ -238,31 +216,9 @@ fn roles() -> Vec<(&'static str, Value)> {
                 rule(&["authentication.k8s.io"], &["selfsubjectreviews"], &["create"]),
             ]),
         ),
-        (
-            "system:public-info-viewer",
-            json!([urls(&["/healthz", "/livez", "/readyz", "/version", "/version/"])]),
-        ),
-        (
-            "system:monitoring",
-            json!([urls(&[
-                "/healthz",
-                "/healthz/*",
-                "/livez",
-                "/livez/*",
-                "/metrics",
-                "/readyz",
-                "/readyz/*"
-            ])]),
-        ),
-        (
-            "system:service-account-issuer-discovery",
-            json!([urls(&[
-                "/.well-known/openid-configuration",
-                "/.well-known/openid-configuration/",
-                "/openid/v1/jwks",
-                "/openid/v1/jwks/"
-            ])]),
-        ),
+        ("system:public-info-viewer", paths(HEALTH)),
+        ("system:monitoring", paths(CHECKS)),
+        ("system:service-account-issuer-discovery", paths(ISSUER)),
     ]
 }
 

@@ -1,9 +1,13 @@
 //! System calls as functions that return [`io::Result`]; every `unsafe` block of this program but the clone is here.
 
+mod identity;
+
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+
+pub use identity::*;
 
 /// A C string from text that was checked to hold no NUL.
 pub fn c(text: &str) -> CString {
@@ -316,71 +320,6 @@ pub fn now() -> i64 {
     // SAFETY: the structure outlives the call.
     unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut time) };
     time.tv_sec * 1_000_000_000 + time.tv_nsec
-}
-
-pub fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
-    // SAFETY: pointer and count describe `groups`.
-    unsafe {
-        check(libc::setgroups(groups.len(), groups.as_ptr()))?;
-        check(libc::setresgid(gid, gid, gid))?;
-        check(libc::setresuid(uid, uid, uid)).map(drop)
-    }
-}
-
-/// The capabilities this process may use, as bits.
-pub fn permitted_capabilities() -> u64 {
-    let header = CapHeader { version: CAPABILITY_VERSION, pid: 0 };
-    let none = CapData { effective: 0, permitted: 0, inheritable: 0 };
-    let mut data = [none; 2];
-    // SAFETY: header and data have version 3's layout, which has two data elements.
-    unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) };
-    u64::from(data[0].permitted) | u64::from(data[1].permitted) << 32
-}
-
-/// Gives an open file to somebody.
-pub fn chown(fd: &impl AsRawFd, uid: u32, gid: u32) -> io::Result<()> {
-    // SAFETY: no memory is involved.
-    check(unsafe { libc::fchown(fd.as_raw_fd(), uid, gid) }).map(drop)
-}
-
-/// Closes every descriptor from `first` on.
-pub fn close_from(first: RawFd) {
-    // SAFETY: only called in a child that has nothing left to do with them; failure leaves them to exec.
-    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
-}
-
-/// Sleeps for ever; children are collected by the kernel.
-pub fn sleep_as_init() -> ! {
-    ignore_signal(libc::SIGCHLD);
-    loop {
-        // SAFETY: no memory is involved.
-        unsafe { libc::pause() };
-    }
-}
-
-const CAPABILITY_VERSION: u32 = 0x2008_0522;
-
-#[repr(C)]
-struct CapHeader {
-    version: u32,
-    pid: i32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct CapData {
-    effective: u32,
-    permitted: u32,
-    inheritable: u32,
-}
-
-/// Sets permitted and effective capabilities; nothing is inheritable.
-pub fn set_capabilities(mask: u64) -> io::Result<()> {
-    let header = CapHeader { version: CAPABILITY_VERSION, pid: 0 };
-    let half = |bits: u64| CapData { effective: bits as u32, permitted: bits as u32, inheritable: 0 };
-    let data = [half(mask & 0xffff_ffff), half(mask >> 32)];
-    // SAFETY: header and data have version 3's layout, which has two data elements.
-    check_long(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
 }
 
 /// Runs a program. Returns only if that fails.

@@ -121,6 +121,13 @@ fn strategic_patches() {
         names
     };
     assert_eq!(sorted(finalizers), sorted(json!(["c/d", "e/f"])), "F2g");
+}
+
+/// F2c
+#[test]
+fn an_item_without_its_merge_key_is_refused() {
+    let kind = kind("apps", "Deployment");
+    let around = |inner: &str| format!(r#"{{"spec": {{"template": {{"spec": {inner}}}}}}}"#);
     let keyless = patched(
         PatchType::Strategic,
         &kind,

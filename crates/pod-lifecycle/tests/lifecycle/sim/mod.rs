@@ -362,16 +362,7 @@ impl Sim {
                 self.containers.entry(container.clone()).or_default().pre_stop = HookState::Running;
                 self.later(after, Effect::PreStop { container, instance });
             }
-            Action::Signal { container, instance, signal: StopSignal::Term } => {
-                self.note(format_args!("TERM {container}"));
-                if let Some((after, code)) = self.script_of(&container, &instance).on_term {
-                    self.later(after, Effect::Exit { container, instance, code });
-                }
-            }
-            Action::Signal { container, instance, signal: StopSignal::Kill } => {
-                self.note(format_args!("KILL {container}"));
-                self.later(0, Effect::Exit { container, instance, code: 137 });
-            }
+            Action::Signal { container, instance, signal } => self.signal(container, instance, signal),
             Action::RemoveInstance { container, instance } => {
                 let facts = self.containers.entry(container).or_default();
                 facts.instances.retain(|it| it.id != instance);
@@ -386,6 +377,18 @@ impl Sim {
             }
         }
         true
+    }
+
+    fn signal(&mut self, container: String, instance: String, signal: StopSignal) {
+        if signal == StopSignal::Kill {
+            self.note(format_args!("KILL {container}"));
+            self.later(0, Effect::Exit { container, instance, code: 137 });
+            return;
+        }
+        self.note(format_args!("TERM {container}"));
+        if let Some((after, code)) = self.script_of(&container, &instance).on_term {
+            self.later(after, Effect::Exit { container, instance, code });
+        }
     }
 
     /// The script of an instance, by its number.
