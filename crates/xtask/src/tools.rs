@@ -69,6 +69,12 @@ pub(crate) fn for_demo() -> Result<(), Failure> {
     kubectl(version, package)
 }
 
+/// The newest kubectl there is, once [`for_demo`] has fetched it.
+pub(crate) fn newest_kubectl() -> PathBuf {
+    let (version, _) = KUBECTLS[KUBECTLS.len() - 1];
+    folder().join(format!("kubectl-{version}")).join("kubectl")
+}
+
 fn debian(packages: &[Package]) -> Result<(), Failure> {
     let missing: Vec<&str> = packages
         .iter()
