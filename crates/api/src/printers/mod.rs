@@ -3,10 +3,13 @@
 //! A kind is one entry in [`table`]: its columns, and a function from object to cells. Kinds without an entry get the
 //! default of G6. Start at [`columns`] and [`cells`].
 
+mod autoscaler;
 mod cluster;
+mod devices;
 mod network;
 mod node;
 mod pod;
+mod policy;
 mod tree;
 mod workloads;
 
@@ -136,6 +139,21 @@ fn table(group: &str, kind: &str) -> Option<Printer> {
         ("coordination.k8s.io", "Lease") => cluster::LEASE,
         ("storage.k8s.io", "StorageClass") => cluster::STORAGE_CLASS,
         ("storage.k8s.io", "CSINode") => cluster::CSI_NODE,
+        ("storage.k8s.io", "CSIDriver") => devices::CSI_DRIVER,
+        ("storage.k8s.io", "VolumeAttachment") => devices::VOLUME_ATTACHMENT,
+        ("storage.k8s.io", "VolumeAttributesClass") => devices::VOLUME_ATTRIBUTES_CLASS,
+        ("resource.k8s.io", "ResourceClaim") => devices::RESOURCE_CLAIM,
+        ("resource.k8s.io", "ResourceSlice") => devices::RESOURCE_SLICE,
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaler::AUTOSCALER,
+        ("certificates.k8s.io", "CertificateSigningRequest") => policy::CERTIFICATE_SIGNING_REQUEST,
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => policy::FLOW_SCHEMA,
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => policy::PRIORITY_LEVEL,
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => policy::VALIDATING_POLICY,
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => policy::MUTATING_POLICY,
+        (
+            "admissionregistration.k8s.io",
+            "MutatingAdmissionPolicyBinding" | "ValidatingAdmissionPolicyBinding",
+        ) => policy::POLICY_BINDING,
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => cluster::ROLE_BINDING,
         (
             "admissionregistration.k8s.io",

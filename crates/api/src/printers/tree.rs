@@ -97,25 +97,36 @@ impl<'a> Tree<'a> {
 
     /// A LabelSelector in selector grammar (G12).
     pub(super) fn selector(self, path: &str, empty: &str) -> String {
+        self.selector_or(path, empty, "<error>")
+    }
+
+    /// The same, with a word of its own for one that cannot be read. Keys are in order, whatever is asked of them.
+    pub(super) fn selector_or(self, path: &str, empty: &str, unreadable: &str) -> String {
         let selector = self.at(path);
-        let mut parts: Vec<String> = selector
+        let mut parts: Vec<(&str, String)> = selector
             .members("matchLabels")
-            .map(|(key, value)| format!("{key}={}", value.0.as_str().unwrap_or_default()))
+            .map(|(key, value)| (key, format!("{key}={}", value.0.as_str().unwrap_or_default())))
             .collect();
         for requirement in selector.list("matchExpressions") {
             let key = requirement.text("key");
-            let values =
-                requirement.list("values").filter_map(|value| value.0.as_str()).collect::<Vec<_>>().join(",");
-            match requirement.text("operator") {
-                "In" => parts.push(format!("{key} in ({values})")),
-                "NotIn" => parts.push(format!("{key} notin ({values})")),
-                "Exists" => parts.push(key.to_owned()),
-                "DoesNotExist" => parts.push(format!("!{key}")),
-                _ => return "<error>".to_owned(),
-            }
+            let mut values: Vec<_> =
+                requirement.list("values").filter_map(|value| value.0.as_str()).collect();
+            values.sort_unstable();
+            let values = values.join(",");
+            let text = match requirement.text("operator") {
+                "In" => format!("{key} in ({values})"),
+                "NotIn" => format!("{key} notin ({values})"),
+                "Exists" => key.to_owned(),
+                "DoesNotExist" => format!("!{key}"),
+                _ => return unreadable.to_owned(),
+            };
+            parts.push((key, text));
         }
-        parts.sort();
-        if parts.is_empty() { empty.to_owned() } else { parts.join(",") }
+        if parts.is_empty() {
+            return empty.to_owned();
+        }
+        parts.sort_by_key(|(key, _)| *key);
+        parts.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(",")
     }
 
     /// The status of a condition.

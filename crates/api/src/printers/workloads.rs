@@ -68,7 +68,7 @@ pub(super) const DEPLOYMENT: Printer = Printer {
             object.age(now),
             names,
             images,
-            json!(object.selector("spec.selector", "")),
+            json!(object.selector_or("spec.selector", "", "<invalid>")),
         ]
     },
 };
