@@ -5,7 +5,7 @@ use std::process::Output;
 use crate::suite::Images;
 use outrigger_testkit::binary;
 
-async fn run(images: &Images, cidr: &str, manifest: &str, more: &[&str]) -> Output {
+pub(crate) async fn run(images: &Images, cidr: &str, manifest: &str, more: &[&str]) -> Output {
     let file = images.folder.path().join(format!("{}.yaml", cidr.replace(['.', '/'], "-")));
     std::fs::write(&file, manifest).unwrap();
     let mut command = tokio::process::Command::new(binary("outrigger").unwrap());
