@@ -111,7 +111,10 @@ impl EmbeddedRuntime {
             match event {
                 Some(Event::Exited(record)) => entry.record(record),
                 Some(Event::ExecExited { exec, code }) => return entry.exec_exited(exec, code),
-                None => entry.set_client(None),
+                None => {
+                    entry.read_exit_records();
+                    entry.set_client(None);
+                }
             }
             let hint = RuntimeEvent { pod_uid: entry.saved.config.pod.uid.clone() };
             // Nobody listens at the moment: the next list tells the same.

@@ -121,6 +121,16 @@ impl Entry {
         }
     }
 
+    /// Learns what a process that is gone had written down of containers that ended.
+    pub(crate) fn read_exit_records(&self) {
+        for (id, known) in &mut self.inside().containers {
+            let open = known.record.as_ref().is_some_and(|record| record.exit.is_none());
+            if open && let Ok(record) = read_json(&self.dir.join(format!("exit-{id}.json"))) {
+                known.record = Some(record);
+            }
+        }
+    }
+
     /// Takes over everything its process knows.
     pub(crate) fn take_state(&self, state: State) {
         for record in state.containers {

@@ -47,6 +47,7 @@ async fn kubectl_drives_it_unmodified() {
         let kubectl = cluster.kubectl(&program);
         look_around(&kubectl).await;
         top_command(&kubectl).await;
+        previous_logs(&kubectl).await;
         init_sidecar_app(&kubectl).await;
         mistakes(&kubectl).await;
     }
@@ -88,6 +89,11 @@ async fn top_command(kubectl: &Kubectl) {
     assert!(
         kubectl.run("get pods --field-selector status.phase=Running -o yaml").await.contains("kind: Pod")
     );
+    let mut edit = kubectl.command("edit pod top-command-pod");
+    edit.env("KUBE_EDITOR", "sed -i s/front/back/");
+    assert!(edit.output().await.unwrap().status.success());
+    assert_eq!(kubectl.run("get pods -l tier=back -o name").await.trim(), "pod/top-command-pod");
+    attach(kubectl).await;
     // R10.10
     let text = kubectl.run("describe pod top-command-pod").await;
     for wanted in ["Scheduled", "Pulled", "Created", "Started", "Container ID:"] {
@@ -105,6 +111,30 @@ async fn top_command(kubectl: &Kubectl) {
     // R8.5
     kubectl.apply(TOP).await;
     kubectl.run("delete pod top-command-pod --force --grace-period=0").await;
+}
+
+/// H34: what the container prints from now on.
+async fn attach(kubectl: &Kubectl) {
+    use tokio::io::AsyncReadExt as _;
+    let mut command = kubectl.command("attach top-command-pod");
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut output = child.stdout.take().unwrap();
+    let mut seen = [0; 16];
+    let read = tokio::time::timeout(crate::suite::PATIENCE, output.read_exact(&mut seen)).await;
+    read.expect("top prints every few seconds").unwrap();
+    child.kill().await.unwrap();
+}
+
+/// R2.17, H16: the instance before the current one, and what is recent enough.
+async fn previous_logs(kubectl: &Kubectl) {
+    let script = "[\"sh\", \"-c\", \"echo ran; exit 1\"]";
+    let pod = TOP.replace("[\"top\"]", script).replace("spec:", "spec:\n  restartPolicy: OnFailure");
+    kubectl.apply(&pod).await;
+    let count = "{.status.containerStatuses[0].restartCount}";
+    kubectl.run(&format!("wait --for=jsonpath={count}=1 pod/top-command-pod --timeout=100s")).await;
+    assert_eq!(kubectl.run("logs top-command-pod -p").await, "ran\n");
+    assert_eq!(kubectl.run("logs top-command-pod --since=1h").await, "ran\n");
+    kubectl.run("delete pod top-command-pod").await;
 }
 
 async fn init_sidecar_app(kubectl: &Kubectl) {
