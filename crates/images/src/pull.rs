@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _, Shared, WeakShared};
-use futures::stream::{FuturesUnordered, TryStreamExt as _};
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::layer::{self, Claims};
 use crate::manifest::{self, ConfigFile, Descriptor, Document, Manifest};
@@ -173,14 +174,24 @@ impl Pull {
         Ok(Plan { top_digest, manifest, config })
     }
 
+    /// Fetches all layers at once. The first failure stops the others, and is answered once they have cleared away
+    /// what they had begun.
     async fn layers(&self, session: &Session, plan: &Plan) -> Result<(), PullCause> {
         let mut seen = HashSet::new();
+        let stop = CancellationToken::new();
         let pairs = plan.manifest.layers.iter().zip(&plan.config.rootfs.diff_ids);
-        let fetches: FuturesUnordered<_> = pairs
+        let mut fetches: FuturesUnordered<_> = pairs
             .filter(|(_, diff_id)| seen.insert(diff_id.as_str()))
-            .map(|(descriptor, diff_id)| self.layer(session, descriptor, diff_id))
+            .map(|(descriptor, diff_id)| self.layer(session, descriptor, diff_id, &stop))
             .collect();
-        fetches.try_collect().await
+        let mut outcome = Ok(());
+        while let Some(fetched) = fetches.next().await {
+            if outcome.is_ok() && fetched.is_err() {
+                outcome = fetched;
+                stop.cancel();
+            }
+        }
+        outcome
     }
 
     async fn layer(
@@ -188,12 +199,14 @@ impl Pull {
         session: &Session,
         descriptor: &Descriptor,
         diff_id: &str,
+        stop: &CancellationToken,
     ) -> Result<(), PullCause> {
         let tell = |phase, bytes| self.listeners.tell(&descriptor.digest, phase, bytes, descriptor.size);
         // The lock comes before the slot: who holds a slot never waits for a lock.
         let lock = self.inner.layer_lock(diff_id);
         tell(Phase::Waiting, 0);
-        let _lock = lock.lock().await;
+        let stopped = || PullCause::from(StoreError::Interrupted);
+        let _lock = stop.run_until_cancelled(lock.lock()).await.ok_or_else(stopped)?;
         if self.inner.has_layer(diff_id) {
             tell(Phase::Exists, descriptor.size);
             return Ok(());
@@ -202,10 +215,15 @@ impl Pull {
         if !manifest::is_layer(&descriptor.media_type) {
             return Err(extract(LayerError::Unsupported(descriptor.media_type.clone())));
         }
-        let _slot = self.inner.slots.acquire().await.map_err(|_| StoreError::Interrupted)?;
+        let slot = stop.run_until_cancelled(self.inner.slots.acquire()).await.ok_or_else(stopped)?;
+        let _slot = slot.map_err(|_| StoreError::Interrupted)?;
         let (chunks, receiver) = mpsc::channel(CHUNKS);
         let unpacking = self.unpack(descriptor, diff_id, receiver);
-        let feeding = self.feed(session, descriptor, chunks);
+        // Stopped, it lets go of the channel: the unpacker sees a short layer, clears its folder and ends.
+        let feeding = async {
+            let fed = stop.run_until_cancelled(self.feed(session, descriptor, chunks)).await;
+            fed.unwrap_or(Ok(()))
+        };
         let (fed, unpacked) = tokio::join!(feeding, unpacking);
         match (fed, unpacked) {
             (Err(source), _) => Err(PullCause::Fetch { digest: descriptor.digest.clone(), source }),

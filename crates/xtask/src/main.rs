@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `demo` | builds, installs what is missing, runs the examples and shows what happened |
 //! | `test` | everything: format, lints, tidy rules, the crate graph, unit, adapter and end-to-end tests |
+//! | `check` | of that, what runs nothing: format, lints, tidy rules, the crate graph |
 //! | `bench` | measures, prints promised beside measured, writes the table of `BUDGETS.md` |
 //! | `spec` | per rule book: rules with a test, rules without, and the share |
 //!
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 /// A step that failed, in words for the person at the terminal.
 type Failure = String;
 
-const USAGE: &str = "usage: cargo xtask demo [--online] | test [--quick] | bench | spec [--missing]";
+const USAGE: &str = "usage: cargo xtask demo [--online] | test [--quick] | check | bench | spec [--missing]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         ["demo", "--online"] => demo::run(demo::Images::Online),
         ["test"] => suite::run(suite::Depth::Everything),
         ["test", "--quick"] => suite::run(suite::Depth::Quick),
+        ["check"] => suite::check(),
         ["bench"] => bench::run(),
         ["spec"] => spec::run(spec::Detail::Shares),
         ["spec", "--missing"] => spec::run(spec::Detail::Missing),

@@ -91,7 +91,7 @@ pub enum StoreError {
     /// The store has no such image.
     #[error("image \"{0}\" not found")]
     Unknown(String),
-    /// Work handed to another thread did not come back.
+    /// Work handed to another thread did not come back, or was called off because its sibling failed.
     #[error("image work was cut short")]
     Interrupted,
 }
