@@ -39,6 +39,8 @@ pub struct KubeletConfig {
     pub port: u16,
     /// The cgroup under which Pods' cgroups are made: `kubepods`.
     pub cgroup_root: String,
+    /// Kernel settings Pods may make beside the safe ones (R13.25a); a trailing `*` stands for anything.
+    pub allowed_sysctls: Vec<String>,
     /// Where `localhostProfile` files live (R13.24).
     pub seccomp_root: PathBuf,
     /// `v1.36.0+outrigger`, the Node's kubeletVersion (N13).
@@ -68,6 +70,7 @@ impl KubeletConfig {
             max_pods: 110,
             port: 10250,
             cgroup_root: "kubepods".into(),
+            allowed_sysctls: Vec::new(),
             seccomp_root: data_dir.join("seccomp"),
             version: "v1.36.0+outrigger".into(),
             runtime_version: concat!("outrigger://", env!("CARGO_PKG_VERSION")).into(),

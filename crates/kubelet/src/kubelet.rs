@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt as _};
-use outrigger_api::Quantity;
 use outrigger_api::clock::SharedClock;
 use outrigger_network::PodNetworking;
 use outrigger_pod_lifecycle::Desired;
@@ -19,9 +18,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::admission::{self, NodeView};
 use crate::agent::KubeletAgent;
 use crate::config::KubeletConfig;
-use crate::container::pod_request;
 use crate::context::Context;
 use crate::events::{self, Notice, Recorder};
 use crate::images::{ImageManager, ImageService};
@@ -94,7 +93,8 @@ impl Kubelet {
         tasks.spawn(context.objects.clone().watch_services(stop.clone()));
         tasks.spawn(node_status::keep(context.clone(), machine, ready, stop.clone()));
         tasks.spawn(logs::rotate_forever(context.clone(), stop.clone()));
-        let pods = Pods { context, workers: HashMap::new(), tasks: JoinSet::new(), stop: stop.clone() };
+        let pods =
+            Pods { context, node: None, workers: HashMap::new(), tasks: JoinSet::new(), stop: stop.clone() };
         pods.run().await;
         let drained = tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await;
         if drained.is_err() {
@@ -106,6 +106,8 @@ impl Kubelet {
 /// The Pods bound to this node.
 struct Pods {
     context: Arc<Context>,
+    /// The Node object, once it has been seen.
+    node: Option<Node>,
     workers: HashMap<String, Handle>,
     tasks: JoinSet<String>,
     stop: CancellationToken,
@@ -116,6 +118,9 @@ impl Pods {
         let api: Api<Pod> = Api::all(self.context.client.clone());
         let selector = format!("spec.nodeName={}", self.context.config.node_name);
         let mut stream = Box::pin(changes(api, watcher::Config::default().fields(&selector)));
+        let nodes: Api<Node> = Api::all(self.context.client.clone());
+        let own = format!("metadata.name={}", self.context.config.node_name);
+        let mut nodes = Box::pin(changes(nodes, watcher::Config::default().fields(&own)));
         let mut hints = self.context.runtime.events();
         loop {
             tokio::select! {
@@ -125,6 +130,11 @@ impl Pods {
                     Some(Change::Gone(uid)) => self.gone(&uid),
                     Some(Change::Complete) => self.adopt_orphans().await,
                     None => break,
+                },
+                Some(change) = nodes.next() => match change {
+                    Change::Applied(node) => self.node = Some(node),
+                    Change::Gone(_) => self.node = None,
+                    Change::Complete => {}
                 },
                 hint = hints.recv() => match hint {
                     Ok(hint) => self.look(Some(&hint.pod_uid)),
@@ -182,39 +192,36 @@ impl Pods {
         }
     }
 
-    /// R1.52, R1.53: the node's own check, for Pods that nobody asked it about.
+    /// R1.52, R1.53: the node's own check, for Pods that nobody asked it about. A Pod that was taken in once stays.
     fn admit(&self, pod: &Pod) -> Desired {
         let started = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
         if started || pod.metadata.deletion_timestamp.is_some() {
             return Desired::Run;
         }
-        let others: Vec<Arc<Pod>> =
-            self.workers.values().map(|handle| handle.assignment.borrow().pod.clone()).collect();
-        let active = others.iter().filter(|pod| !is_finished(pod));
-        let limit = |name: &str| -> Option<Quantity> { self.context.allocatable.get(name)?.0.parse().ok() };
-        for resource in ["cpu", "memory", "ephemeral-storage"] {
-            let zero = Quantity::units(0);
-            let used = active.clone().fold(zero, |sum, pod| sum + pod_request(pod, resource));
-            let (wanted, limit) = (pod_request(pod, resource), limit(resource).unwrap_or(zero));
-            if !wanted.is_zero() && used + wanted > limit {
-                let number = |q: Quantity| if resource == "cpu" { q.milli_value() } else { q.value() };
-                let message = format!(
-                    "Node didn't have enough resource: {resource}, requested: {}, used: {}, capacity: {}",
-                    number(wanted),
-                    number(used),
-                    number(limit)
-                );
-                return Desired::Reject { reason: format!("OutOf{resource}"), message };
-            }
+        let config = &self.context.config;
+        let (labels, taints) = self.node.as_ref().map(NodeView::of).unwrap_or_default();
+        let registered = node_status::labels(config);
+        let node = NodeView {
+            name: &config.node_name,
+            labels: labels.unwrap_or(&registered),
+            taints,
+            allocatable: &self.context.allocatable,
+            allowed_sysctls: &config.allowed_sysctls,
+            app_armor: node_status::has_app_armor(),
+        };
+        let others = self.active();
+        let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).collect();
+        match admission::admit(pod, &others, &node) {
+            Ok(()) => Desired::Run,
+            Err(refused) => Desired::Reject { reason: refused.reason, message: refused.message },
         }
-        let count = active.count();
-        if count >= usize::try_from(self.context.config.max_pods).unwrap_or(usize::MAX) {
-            let message = format!(
-                "Node didn't have enough resource: pods, requested: 1, used: {count}, capacity: {count}"
-            );
-            return Desired::Reject { reason: "OutOfpods".into(), message };
-        }
-        Desired::Run
+    }
+
+    /// The Pods whose resources are in use.
+    fn active(&self) -> Vec<Arc<Pod>> {
+        let pods = self.workers.values().map(|handle| handle.assignment.borrow().clone());
+        let active = pods.filter(|it| !matches!(it.desired, Desired::Reject { .. }) && !is_finished(&it.pod));
+        active.map(|assignment| assignment.pod).collect()
     }
 
     /// Pods that vanished while the agent was down are stopped as their spec says; sandboxes nobody knows at once.

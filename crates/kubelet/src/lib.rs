@@ -8,6 +8,7 @@
 
 #![allow(clippy::result_large_err, reason = "a failed request's status is large and rare")]
 
+mod admission;
 mod agent;
 mod config;
 mod container;

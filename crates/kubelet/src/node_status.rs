@@ -174,7 +174,8 @@ async fn write_status(context: &Context, machine: &Machine) -> kube::Result<Node
     api.patch_status(&context.config.node_name, &PatchParams::default(), &Patch::Strategic(patch)).await
 }
 
-fn labels(config: &KubeletConfig) -> BTreeMap<String, String> {
+/// The labels this kubelet registers its Node with.
+pub(crate) fn labels(config: &KubeletConfig) -> BTreeMap<String, String> {
     let mut labels = config.labels.clone();
     for prefix in ["kubernetes.io", "beta.kubernetes.io"] {
         labels.insert(format!("{prefix}/os"), "linux".to_owned());
@@ -182,6 +183,11 @@ fn labels(config: &KubeletConfig) -> BTreeMap<String, String> {
     }
     labels.insert("kubernetes.io/hostname".to_owned(), config.node_name.clone());
     labels
+}
+
+/// Whether the kernel enforces AppArmor profiles.
+pub(crate) fn has_app_armor() -> bool {
+    read("/sys/module/apparmor/parameters/enabled") == "Y"
 }
 
 fn arch() -> &'static str {

@@ -68,8 +68,7 @@ impl Turn<'_> {
             }
             Desired::Reject { reason, message } => {
                 if !self.is_ending() {
-                    let text = format!("Pod was rejected: {message}");
-                    self.warn(EventReason::Rejected, "", text);
+                    self.warn(EventReason::Rejected, "", message.clone());
                     if let Some(event) = self.events.last_mut() {
                         event.rejection = Some(reason.clone());
                     }

@@ -85,7 +85,7 @@ fn fit(pod: &PodInfo, node: &NodeInfo) -> Vec<Reason> {
 }
 
 /// Whether any toleration covers the taint.
-pub(crate) fn tolerated(taint: &Taint, tolerations: &[Toleration]) -> bool {
+pub fn tolerated(taint: &Taint, tolerations: &[Toleration]) -> bool {
     tolerations.iter().any(|toleration| {
         let effect = toleration.effect.as_deref().unwrap_or_default();
         let key = toleration.key.as_deref().unwrap_or_default();

@@ -13,6 +13,7 @@ mod score;
 mod snapshot;
 
 pub use affinity::matches_node_selection;
+pub use filter::tolerated;
 pub use message::Unschedulable;
 pub use resources::{Resources, pod_requests};
 pub use snapshot::{HostPort, NodeInfo, PodInfo, Snapshot};

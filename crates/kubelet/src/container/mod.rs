@@ -12,5 +12,5 @@ mod security;
 pub(crate) use command::command_line;
 pub(crate) use entry::{Entry, entries, find};
 pub(crate) use prepare::{StartRequest, is_host_network, labels, prepare};
-pub(crate) use resources::{container_resources, oom_score_adj, pod_cgroup, pod_request, pod_resources};
+pub(crate) use resources::{container_resources, oom_score_adj, pod_cgroup, pod_resources};
 pub(crate) use security::{SecurityError, SecurityInput, User, security};

@@ -107,24 +107,6 @@ pub(crate) fn oom_score_adj(pod: &Pod, container: &Container, node_memory: u64) 
     }
 }
 
-/// What a Pod asks of one resource: app containers and sidecars together, or the largest init container beside the
-/// sidecars before it, whichever is more (R13.4).
-pub(crate) fn pod_request(pod: &Pod, resource: &str) -> outrigger_api::Quantity {
-    use outrigger_pod_lifecycle::Role;
-    let zero = outrigger_api::Quantity::units(0);
-    let (mut running, mut peak) = (zero, zero);
-    for entry in entries(pod) {
-        let requests = entry.container.resources.as_ref().and_then(|all| all.requests.as_ref());
-        let own = amount(requests, resource).unwrap_or(zero);
-        match entry.role {
-            Role::App | Role::Sidecar => running = running + own,
-            Role::Init => peak = peak.max(running + own),
-            Role::Ephemeral => {}
-        }
-    }
-    running.max(peak)
-}
-
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::ResourceRequirements;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod examples;
+mod features;
 mod kubectl;
 mod run;
 mod suite;

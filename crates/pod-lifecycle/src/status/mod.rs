@@ -25,6 +25,14 @@ impl Turn<'_> {
             start_time: self.memory.start_time.map(|at| Time(whole_seconds(at))),
             ..PodStatus::default()
         };
+        if let Worker::Terminated(termination) = &self.memory.worker
+            && matches!(termination.cause, Cause::Rejected { .. })
+        {
+            // R1.52: a Pod that was never taken in has nothing else to show.
+            status.phase = Some(Phase::Failed.as_str().to_owned());
+            self.explain(&mut status, &old, Phase::Failed);
+            return status;
+        }
         status.init_container_statuses = self.init_statuses(final_state);
         status.container_statuses = self.app_statuses(final_state);
         status.ephemeral_container_statuses = self.ephemeral_statuses();

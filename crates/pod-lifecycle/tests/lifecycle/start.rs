@@ -203,7 +203,9 @@ fn a_rejected_pod_never_runs() {
     assert_eq!(status.phase.as_deref(), Some("Failed"));
     assert_eq!(status.reason.as_deref(), Some("OutOfcpu"));
     assert_eq!(status.message.as_deref(), Some("Pod was rejected: no cpu"));
-    assert_eq!(sim.events, ["0 OutOfcpu: Pod was rejected: no cpu"]);
+    assert_eq!(sim.events, ["0 OutOfcpu: no cpu"]);
+    assert_eq!((status.conditions, status.container_statuses, status.host_ip), (None, None, None));
+    assert!(status.start_time.is_some());
     assert_eq!(sim.timeline, Vec::<String>::new());
 }
 
