@@ -4,10 +4,13 @@
 //! promises the other must: the same test suite runs on both. The store knows nothing of Kubernetes objects;
 //! it never looks inside a value.
 //!
-//! Start at [`Store`], the verbs. [`EmbeddedStore`] keeps everything in one file of one process; the etcd v3 backend
-//! is not here yet. `tests/suite` is the promise written as tests; every new promise goes there first.
+//! Start at [`Store`], the verbs. [`EmbeddedStore`] keeps everything in one file of one process, [`EtcdStore`] on an
+//! etcd v3 cluster that others may share. `tests/suite` is the promise written as tests; every new promise goes there
+//! first.
 
 mod embedded;
+mod etcd;
+mod hub;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +21,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 pub use embedded::{EmbeddedStore, HistoryLimits, OpenError};
+pub use etcd::{ConnectError, EtcdConfig, EtcdConfigError, EtcdEndpoints, EtcdStore, EtcdTls};
 
 /// A moment in the store's history. An empty store is at revision 1 and its first write makes 2, as in etcd, so that
 /// a list never reflects 0, which in Kubernetes means "any".

@@ -13,34 +13,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use outrigger_api::clock::{FakeClock, SystemClock};
-use outrigger_store::{EmbeddedStore, Error, Expect, HistoryLimits, OpenError, Range, Store, WatchItem};
+use outrigger_store::{
+    EmbeddedStore, Error, Expect, HistoryLimits, OpenError, Outcome, Range, Store, WatchItem,
+};
+use outrigger_testkit::SmallDisk;
 use suite::Shared;
 
 fn open(folder: &Path) -> Result<EmbeddedStore, OpenError> {
     EmbeddedStore::open(folder, HistoryLimits::default(), Arc::new(SystemClock))
 }
 
-macro_rules! promises {
-    ($($name:ident),* $(,)?) => {$(
-        #[tokio::test]
-        async fn $name() {
-            let folder = tempfile::tempdir().unwrap();
-            let store: Shared = Arc::new(open(folder.path()).unwrap());
-            suite::$name(Arc::clone(&store)).await;
-            store.close().await;
-        }
-    )*};
+async fn fresh() -> (Shared, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    (Arc::new(open(folder.path()).unwrap()), folder)
 }
 
-promises! {
-    writes_are_conditional,
-    ranges_read_the_past_in_pages,
-    watches_replay_and_go_on,
-    compaction_forgets_the_past_only,
-    large_values_are_refused,
-    concurrent_writers_agree,
-    closing_ends_watches,
-}
+suite::promises!(fresh);
 
 /// M13: contents and revisions survive; history does not, and says so.
 #[tokio::test]
@@ -107,6 +95,41 @@ async fn a_damaged_file_is_named_and_left_alone() {
     assert!(matches!(refused, OpenError::Store(Error::Corrupt { .. })), "{refused:?}");
     assert!(refused.to_string().starts_with(&file.display().to_string()), "{refused}");
     assert_eq!(std::fs::read(&file).unwrap(), damaged);
+}
+
+/// M13, M15: a full disk fails the write and nothing else. What was answered stays, also for the next process, and
+/// once there is room writing goes on.
+#[tokio::test]
+async fn a_full_disk_fails_the_write_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::mount(folder.path(), 8 << 20).unwrap();
+    let store = open(disk.path()).unwrap();
+    let value = Bytes::from(vec![7; 100_000]);
+    let mut answered = Vec::new();
+    let refused = loop {
+        let key = format!("/registry/configmaps/default/{}", answered.len());
+        match store.put(&key, value.clone(), Expect::Absent, None).await {
+            Ok(outcome) => answered.push((key, outcome)),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(&refused, Error::Unavailable(_)), "{refused:?}");
+    assert!(refused.to_string().contains("No space left on device"), "{refused}");
+    assert!(!answered.is_empty());
+    let everything = Range { prefix: "/registry/", start: "", revision: None, limit: 0 };
+    let before = store.range(everything.clone()).await.unwrap();
+    assert_eq!(before.kvs.len(), answered.len(), "the refused write shows nowhere");
+    disk.grow(64 << 20).unwrap();
+    store.put("/registry/after", value.clone(), Expect::Absent, None).await.unwrap();
+    store.close().await;
+
+    let store = open(disk.path()).unwrap();
+    for (key, outcome) in answered {
+        let kv = store.get(&key).await.unwrap().0.unwrap_or_else(|| panic!("{key} is lost"));
+        assert_eq!((Outcome::Applied(kv.mod_revision), kv.value), (outcome, value.clone()));
+    }
+    assert!(store.get("/registry/after").await.unwrap().0.is_some());
+    store.close().await;
 }
 
 /// M13: what was answered is there after `kill -9` under load, round after round on one folder.

@@ -5,12 +5,14 @@
 //!
 //! [`FixtureImage`] makes images, good and hostile; [`busybox`] and [`python`] the two the lifecycle tests run.
 //! [`LoopbackRegistry`] serves them with a real registry program, [`FaultRegistry`] in process and with faults on
-//! command. [`Program`] runs binaries under test.
+//! command. [`Etcd`] is a real etcd, [`SmallDisk`] a disk
+//! that fills up. [`Program`] runs binaries under test.
 
 #![warn(missing_docs)]
 
 mod client;
 mod error;
+mod etcd;
 mod fault;
 mod image;
 mod layer;
@@ -18,8 +20,10 @@ mod loopback;
 mod program;
 mod python;
 mod rootfs;
+mod small_disk;
 
 pub use error::TestkitError;
+pub use etcd::{Etcd, EtcdTlsFiles};
 pub use fault::{Fault, FaultRegistry, Login, Seen};
 pub use image::{Blob, FixtureImage, PackedImage};
 pub use layer::{Compression, FixtureLayer};
@@ -27,3 +31,4 @@ pub use loopback::LoopbackRegistry;
 pub use program::{Program, binary, kubectl};
 pub use python::python;
 pub use rootfs::busybox;
+pub use small_disk::SmallDisk;

@@ -1,7 +1,7 @@
 //! The store's contents in memory: every key with its recent versions, and the recent past as events.
 //!
 //! Pure: nothing here waits, locks or reads a clock. [`Index::apply`] takes changes that are already durable;
-//! [`Index::scan`] reads any revision that is not compacted; [`Index::events`] replays the past for watchers.
+//! [`Index::scan`] reads any revision that is not compacted; its [`History`] replays the past for watchers.
 //!
 //! Memory is bounded by [`HistoryLimits`]. Values are shared between versions and events, so a past value costs
 //! its bytes once.
@@ -15,6 +15,7 @@ use bytes::Bytes;
 use outrigger_api::clock::MonoTime;
 use smallvec::SmallVec;
 
+use crate::hub::History;
 use crate::{Error, Event, KeyValue, Range, Revision};
 
 /// How much of the past the embedded store keeps. All of it is in memory; a restart begins a new past.
@@ -165,26 +166,6 @@ impl Index {
         }
     }
 
-    /// Events under `prefix` from revision `from` on, looking at no more than `budget` changes, and the revision
-    /// to go on from.
-    pub(super) fn events(
-        &self,
-        prefix: &str,
-        from: Revision,
-        budget: usize,
-    ) -> Result<(Vec<Event>, Revision), Error> {
-        self.check_watchable(from)?;
-        let begin = self.history.partition_point(|past| past.event.revision < from);
-        let window = self.history.range(begin..).take(budget);
-        let events = window.clone().map(|past| &past.event).filter(|event| event.key.starts_with(prefix));
-        let events = events.cloned().collect();
-        let resume = match window.clone().next_back() {
-            Some(last) if begin + budget < self.history.len() => last.event.revision + 1,
-            _ => from.max(self.current + 1),
-        };
-        Ok((events, resume))
-    }
-
     /// Forgets everything before `oldest`, which stays readable. Going back or beyond the present does nothing.
     pub(super) fn compact(&mut self, oldest: Revision) {
         let oldest = oldest.min(self.current);
@@ -237,6 +218,25 @@ impl Index {
     pub(super) fn next_trim(&self, limits: &HistoryLimits) -> Option<MonoTime> {
         let crowded = self.history.len() > limits.idle_events || self.history_bytes > limits.idle_bytes;
         self.history.front().filter(|_| crowded).map(|past| past.at + limits.window)
+    }
+}
+
+impl History for Index {
+    fn current(&self) -> Revision {
+        self.current
+    }
+
+    fn events(&self, prefix: &str, from: Revision, budget: usize) -> Result<(Vec<Event>, Revision), Error> {
+        self.check_watchable(from)?;
+        let begin = self.history.partition_point(|past| past.event.revision < from);
+        let window = self.history.range(begin..).take(budget);
+        let events = window.clone().map(|past| &past.event).filter(|event| event.key.starts_with(prefix));
+        let events = events.cloned().collect();
+        let resume = match window.clone().next_back() {
+            Some(last) if begin + budget < self.history.len() => last.event.revision + 1,
+            _ => from.max(self.current + 1),
+        };
+        Ok((events, resume))
     }
 }
 

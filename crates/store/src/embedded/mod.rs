@@ -5,7 +5,6 @@
 //! | `index` | every key and the recent past, in memory |
 //! | `disk` | the file |
 //! | `writer` | the thread that decides, commits and answers |
-//! | `hub` | watchers |
 //! | `leases` | what expires when |
 //! | `lock` | one process per folder |
 //!
@@ -13,7 +12,6 @@
 //! [`Error::Compacted`], and clients list again.
 
 mod disk;
-mod hub;
 mod index;
 mod leases;
 mod lock;
@@ -29,11 +27,11 @@ use outrigger_api::clock::{MonoTime, Now, SharedClock};
 use tokio::sync::{mpsc, oneshot};
 
 use self::disk::Disk;
-use self::hub::Hub;
 use self::index::{Index, Scan};
 use self::leases::Leases;
 use self::lock::DirLock;
 use self::writer::{Request, Writer};
+use crate::hub::Hub;
 use crate::{Error, Expect, KeyValue, MAX_VALUE, Outcome, Range, RangeResult, Revision, Store, WatchStream};
 
 pub use self::index::HistoryLimits;

@@ -14,9 +14,9 @@ use outrigger_api::clock::{MonoTime, SharedClock};
 use tokio::sync::{mpsc, oneshot};
 
 use super::disk::{Disk, Record};
-use super::hub::Hub;
 use super::index::{Change, HistoryLimits, Index};
 use super::leases::Leases;
+use crate::hub::Hub;
 use crate::{Error, Expect, KeyValue, Outcome, Revision};
 
 /// Requests made durable together at most: the sweet spot measured is 16 to 128.

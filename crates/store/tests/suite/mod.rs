@@ -10,31 +10,31 @@ use outrigger_store::{Error, Event, Expect, Outcome, Range, Revision, Store, Wat
 pub(crate) type Shared = Arc<dyn Store>;
 
 /// Longer than anything here takes; only a hang reaches it.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn put(store: &Shared, key: &str, value: &str, expect: Expect) -> Outcome {
     store.put(key, Bytes::copy_from_slice(value.as_bytes()), expect, None).await.unwrap()
 }
 
-async fn create(store: &Shared, key: &str, value: &str) -> Revision {
+pub(crate) async fn create(store: &Shared, key: &str, value: &str) -> Revision {
     match put(store, key, value, Expect::Absent).await {
         Outcome::Applied(revision) => revision,
         Outcome::Mismatch(found) => panic!("{key} is there already: {found:?}"),
     }
 }
 
-async fn update(store: &Shared, key: &str, value: &str, from: Revision) -> Revision {
+pub(crate) async fn update(store: &Shared, key: &str, value: &str, from: Revision) -> Revision {
     match put(store, key, value, Expect::Revision(from)).await {
         Outcome::Applied(revision) => revision,
         Outcome::Mismatch(found) => panic!("{key} is not at {from}: {found:?}"),
     }
 }
 
-fn everything(prefix: &str) -> Range<'_> {
+pub(crate) fn everything(prefix: &str) -> Range<'_> {
     Range { prefix, start: "", revision: None, limit: 0 }
 }
 
-async fn next_event(watch: &mut WatchStream) -> Event {
+pub(crate) async fn next_event(watch: &mut WatchStream) -> Event {
     loop {
         let item = tokio::time::timeout(PATIENCE, watch.next()).await.expect("an event comes");
         match item.expect("the watch goes on").unwrap() {
@@ -90,6 +90,72 @@ pub(crate) async fn ranges_read_the_past_in_pages(store: Shared) {
     assert_eq!(store.range(everything("/registry/pods/")).await.unwrap().kvs.len(), 4);
     let ahead = Range { revision: Some(then + 100), ..everything("/registry/") };
     assert!(matches!(store.range(ahead).await, Err(Error::Future { .. })));
+}
+
+/// E40, M16: however many keys there are, a range has all of them, of one moment.
+pub(crate) async fn long_ranges_are_whole(store: Shared) {
+    const KEYS: usize = 2100;
+    let writes = futures::stream::iter(0..KEYS).map(|number| {
+        let store = Arc::clone(&store);
+        async move { create(&store, &format!("/registry/pods/{number:05}"), "x").await }
+    });
+    let newest =
+        writes.buffer_unordered(64).fold(0, |newest, revision| async move { revision.max(newest) }).await;
+    let all = store.range(everything("/registry/pods/")).await.unwrap();
+    assert_eq!((all.kvs.len(), all.count, all.revision), (KEYS, KEYS, newest));
+    assert!(all.kvs.windows(2).all(|pair| pair[0].key < pair[1].key), "in byte order");
+    let most = Range { start: "/registry/pods/00050", limit: 2000, ..everything("/registry/pods/") };
+    let most = store.range(most).await.unwrap();
+    assert_eq!((most.kvs.len(), most.count), (2000, KEYS - 50));
+    let beyond = Range { start: "/registry/pods0", ..everything("/registry/pods/") };
+    let beyond = store.range(beyond).await.unwrap();
+    assert_eq!((beyond.kvs.len(), beyond.count), (0, 0));
+}
+
+/// M8: a key with a time to live goes by itself, which is an event; writing it again without one keeps it.
+pub(crate) async fn keys_can_expire(store: Shared) {
+    let ttl = Some(Duration::from_secs(1));
+    let mut watch = store.watch("/registry/events/", store.revision().await.unwrap() + 1).await.unwrap();
+    for name in ["kept", "gone"] {
+        let key = format!("/registry/events/{name}");
+        store.put(&key, Bytes::from_static(b"x"), Expect::Absent, ttl).await.unwrap();
+        next_event(&mut watch).await;
+    }
+    let (kept, _) = store.get("/registry/events/kept").await.unwrap();
+    update(&store, "/registry/events/kept", "y", kept.unwrap().mod_revision).await;
+    next_event(&mut watch).await;
+    let event = next_event(&mut watch).await;
+    assert_eq!((&*event.key, event.current), ("/registry/events/gone", None));
+    assert_eq!(&event.previous.unwrap().value[..], b"x");
+    assert_eq!(store.get("/registry/events/gone").await.unwrap().0, None);
+    assert!(store.get("/registry/events/kept").await.unwrap().0.is_some());
+}
+
+/// E33a: a watch may begin in the future; what happens before is not for it.
+pub(crate) async fn watches_can_begin_in_the_future(store: Shared) {
+    let first = create(&store, "/registry/a", "1").await;
+    let mut watch = store.watch("/registry/", first + 2).await.unwrap();
+    let second = update(&store, "/registry/a", "2", first).await;
+    let third = update(&store, "/registry/a", "3", second).await;
+    assert_eq!(next_event(&mut watch).await.revision, third);
+}
+
+/// M6, M7: a watcher that reads nothing while much is written gets all of it later, in order, once.
+pub(crate) async fn slow_watchers_catch_up(store: Shared) {
+    const WRITES: usize = 5000;
+    let start = store.revision().await.unwrap();
+    let mut watch = store.watch("/registry/pods/", start + 1).await.unwrap();
+    let writes = futures::stream::iter(0..WRITES).map(|number| {
+        let store = Arc::clone(&store);
+        async move { create(&store, &format!("/registry/pods/{number}"), "x").await }
+    });
+    let mut written: Vec<Revision> = writes.buffer_unordered(64).collect().await;
+    written.sort_unstable();
+    for revision in written {
+        assert_eq!(next_event(&mut watch).await.revision, revision);
+    }
+    let last = create(&store, "/registry/pods/last", "x").await;
+    assert_eq!(next_event(&mut watch).await.revision, last, "it is live again");
 }
 
 /// M6, E33a: a watch replays from its revision, in order, with previous values, and goes on live.
@@ -180,3 +246,32 @@ pub(crate) async fn closing_ends_watches(store: Shared) {
     store.put("/registry/b", Bytes::new(), Expect::Absent, None).await.unwrap_err();
     store.close().await;
 }
+
+/// The shared promises as tests of one backend: `promises!(NEW)`, where `NEW` is a future that makes a fresh store and
+/// whatever must live as long as it.
+macro_rules! promises {
+    ($new:path) => {
+        suite::promises!($new:
+            writes_are_conditional,
+            ranges_read_the_past_in_pages,
+            long_ranges_are_whole,
+            watches_replay_and_go_on,
+            watches_can_begin_in_the_future,
+            slow_watchers_catch_up,
+            compaction_forgets_the_past_only,
+            keys_can_expire,
+            large_values_are_refused,
+            concurrent_writers_agree,
+            closing_ends_watches,
+        );
+    };
+    ($new:path: $($name:ident),* $(,)?) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            let (store, _kept) = $new().await;
+            suite::$name(std::sync::Arc::clone(&store)).await;
+            store.close().await;
+        }
+    )*};
+}
+pub(crate) use promises;

@@ -1,4 +1,4 @@
-//! Delivers changes to watchers without ever waiting for one.
+//! Delivers changes to watchers without ever waiting for one; the same for every backend.
 //!
 //! ```text
 //!            dispatch                      queue full
@@ -9,30 +9,40 @@
 //!
 //! A live watcher has a bounded queue which the writer fills. One that is too slow for its queue reads the shared
 //! history at its own pace instead; only when that is gone too is it cut off. So a slow watcher costs others
-//! nothing: no memory beyond its queue, and no waiting in the writer.
+//! nothing: no memory beyond its queue, and no waiting in whoever dispatches.
 //!
 //! Watchers are found by prefix: a change is looked up once for each distinct prefix length, so hundreds of watches
 //! on single objects cost a few hash probes (M17).
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use futures::StreamExt;
 use tokio::sync::Notify;
 
-use super::index::Index;
 use crate::{Error, Event, Revision, WatchItem, WatchStream};
 
 /// Changes a live watcher may have waiting; beyond it the watcher reads history. Values are shared, so a full queue
 /// holds about 0.6 MB of its own.
 const QUEUE: usize = 4096;
 
-/// Changes looked at in history under one hold of the index's lock (M16).
+/// Changes looked at in history under one hold of its lock (M16).
 const CATCH_UP: usize = 1024;
+
+/// The recent past, for watchers that are behind.
+pub(crate) trait History: fmt::Debug + Send + Sync + 'static {
+    /// The newest revision that is part of it.
+    fn current(&self) -> Revision;
+
+    /// Events under `prefix` from revision `from` on, looking at about `budget` changes, and the revision to go on
+    /// from. A revision's changes are never torn apart. An error if the past does not reach back that far.
+    fn events(&self, prefix: &str, from: Revision, budget: usize) -> Result<(Vec<Event>, Revision), Error>;
+}
 
 /// Who watches what.
 #[derive(Debug)]
-pub(super) struct Hub {
+pub(crate) struct Hub {
     inner: Mutex<Inner>,
 }
 
@@ -47,18 +57,36 @@ struct Inner {
 }
 
 impl Hub {
-    pub(super) fn new(dispatched: Revision) -> Self {
+    pub(crate) fn new(dispatched: Revision) -> Self {
         let inner = Inner { watchers: HashMap::new(), lengths: BTreeMap::new(), dispatched, closed: false };
         Self { inner: Mutex::new(inner) }
     }
 
-    /// Begins a watch. `None` when the hub is closed.
-    pub(super) fn watch(
+    /// Begins a watch as a stream, which ends with the first error. `None` when the hub is closed.
+    pub(crate) fn watch<H: History>(
         self: &Arc<Self>,
-        index: &Arc<RwLock<Index>>,
+        history: &Arc<RwLock<H>>,
         prefix: &str,
         from: Revision,
     ) -> Option<WatchStream> {
+        let cursor = self.subscribe(history, prefix, from)?;
+        let items = futures::stream::unfold(Some(cursor), |cursor| async move {
+            let mut cursor = cursor?;
+            match cursor.next().await? {
+                Ok(item) => Some((Ok(item), Some(cursor))),
+                Err(error) => Some((Err(error), None)),
+            }
+        });
+        Some(items.boxed())
+    }
+
+    /// Begins a watch. `None` when the hub is closed.
+    pub(crate) fn subscribe<H: History>(
+        self: &Arc<Self>,
+        history: &Arc<RwLock<H>>,
+        prefix: &str,
+        from: Revision,
+    ) -> Option<Cursor<H>> {
         let mut inner = self.lock();
         if inner.closed {
             return None;
@@ -70,20 +98,13 @@ impl Hub {
         inner.watchers.entry(Arc::clone(&watcher.prefix)).or_default().push(Arc::clone(&watcher));
         *inner.lengths.entry(prefix.len()).or_default() += 1;
         drop(inner);
-        let cursor =
-            Cursor { hub: Arc::clone(self), index: Arc::clone(index), watcher, replay: VecDeque::new() };
-        let items = futures::stream::unfold(Some(cursor), |cursor| async move {
-            let mut cursor = cursor?;
-            match cursor.next().await? {
-                Ok(item) => Some((Ok(item), Some(cursor))),
-                Err(error) => Some((Err(error), None)),
-            }
-        });
-        Some(items.boxed())
+        let history = Arc::clone(history);
+        Some(Cursor { hub: Arc::clone(self), history, watcher, replay: VecDeque::new() })
     }
 
-    /// Hands changes to the live watchers. Only the writer calls this, with every change, in order.
-    pub(super) fn dispatch(&self, events: &[Event]) {
+    /// Hands changes to the live watchers. One task calls this, with every change, in order, and with all changes
+    /// of a revision together.
+    pub(crate) fn dispatch(&self, events: &[Event]) {
         let mut inner = self.lock();
         for event in events {
             for length in inner.lengths.keys().take_while(|length| **length <= event.key.len()) {
@@ -97,15 +118,29 @@ impl Hub {
     }
 
     /// Tells every live watcher that nothing at or below the newest revision is still to come for it (M7).
-    pub(super) fn announce_progress(&self) {
+    pub(crate) fn announce_progress(&self) {
         let inner = self.lock();
         for watcher in inner.watchers.values().flatten() {
             watcher.progress(inner.dispatched);
         }
     }
 
+    /// Changes up to `dispatched` were missed: every live watcher has to look for them in history.
+    pub(crate) fn skip_to(&self, dispatched: Revision) {
+        let mut inner = self.lock();
+        for watcher in inner.watchers.values().flatten() {
+            let mut state = watcher.lock();
+            if state.mode == Mode::Live && state.next <= dispatched {
+                state.mode = Mode::Behind;
+                state.next = state.next.max(inner.dispatched + 1);
+                watcher.wake.notify_one();
+            }
+        }
+        inner.dispatched = inner.dispatched.max(dispatched);
+    }
+
     /// Ends all watches, each after what it has waiting, and refuses new ones.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut inner = self.lock();
         inner.closed = true;
         for watcher in inner.watchers.values().flatten() {
@@ -155,7 +190,7 @@ struct Watcher {
 
 #[derive(Debug)]
 struct WatcherState {
-    /// Changes below this are delivered, queued or not wanted.
+    /// Changes below this are delivered, queued or not wanted; while live, changes of this very revision may be too.
     next: Revision,
     mode: Mode,
     queue: VecDeque<Event>,
@@ -189,12 +224,13 @@ impl Watcher {
         if state.mode != Mode::Live || event.revision < state.next {
             return;
         }
-        if state.queue.len() >= QUEUE {
+        // Full only between revisions, so that none is torn apart.
+        if state.queue.len() >= QUEUE && event.revision > state.next {
             state.mode = Mode::Behind;
             state.next = event.revision;
             return;
         }
-        state.next = event.revision + 1;
+        state.next = event.revision;
         state.progress = None;
         state.queue.push_back(event.clone());
         drop(state);
@@ -245,15 +281,17 @@ enum Step {
 }
 
 /// The reading end of one watch. Dropping it unsubscribes.
-struct Cursor {
+#[derive(Debug)]
+pub(crate) struct Cursor<H: History> {
     hub: Arc<Hub>,
-    index: Arc<RwLock<Index>>,
+    history: Arc<RwLock<H>>,
     watcher: Arc<Watcher>,
     replay: VecDeque<Event>,
 }
 
-impl Cursor {
-    async fn next(&mut self) -> Option<Result<WatchItem, Error>> {
+impl<H: History> Cursor<H> {
+    /// What comes next; `None` is the end, after an error nothing comes. Dropping the future loses nothing.
+    pub(crate) async fn next(&mut self) -> Option<Result<WatchItem, Error>> {
         loop {
             if let Some(event) = self.replay.pop_front() {
                 return Some(Ok(WatchItem::Event(event)));
@@ -273,12 +311,16 @@ impl Cursor {
         }
     }
 
+    /// The revision to go on from elsewhere after [`Error::Lagged`].
+    pub(crate) fn position(&self) -> Revision {
+        self.watcher.lock().next
+    }
+
     fn read_history(&mut self, from: Revision, last: bool) -> Result<(), Error> {
         let read = {
-            let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-            index.events(&self.watcher.prefix, from, CATCH_UP).map(|read| (read, index.current()))
+            let history = self.history.read().unwrap_or_else(PoisonError::into_inner);
+            history.events(&self.watcher.prefix, from, CATCH_UP).map(|read| (read, history.current()))
         };
-        // The start was checked when the watch began, so history can only have gone missing since.
         let ((events, resume), current) = read.map_err(|_| Error::Lagged)?;
         self.replay = events.into();
         self.hub.rejoin(&self.watcher, resume);
@@ -289,8 +331,49 @@ impl Cursor {
     }
 }
 
-impl Drop for Cursor {
+impl<H: History> Drop for Cursor<H> {
     fn drop(&mut self) {
         self.hub.leave(&self.watcher);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A past that is gone.
+    #[derive(Debug)]
+    struct Nothing(Revision);
+
+    impl History for Nothing {
+        fn current(&self) -> Revision {
+            self.0
+        }
+
+        fn events(&self, _: &str, from: Revision, _: usize) -> Result<(Vec<Event>, Revision), Error> {
+            Err(Error::Compacted { requested: from, oldest: self.0 })
+        }
+    }
+
+    fn deletion(revision: Revision, key: &str) -> Event {
+        Event { revision, key: key.into(), current: None, previous: None }
+    }
+
+    /// E27: what is missed is never silently missed, and the place to go on from is after what was not.
+    #[tokio::test]
+    async fn skipping_ahead_sends_watchers_to_history() {
+        let hub = Arc::new(Hub::new(10));
+        let history = Arc::new(RwLock::new(Nothing(30)));
+        let mut cursor = hub.subscribe(&history, "a", 11).unwrap();
+        let mut later = hub.subscribe(&history, "a", 31).unwrap();
+        hub.dispatch(&[deletion(12, "a"), deletion(12, "a/b"), deletion(15, "c")]);
+        hub.skip_to(30);
+        for _ in 0..2 {
+            assert!(matches!(cursor.next().await, Some(Ok(WatchItem::Event(event))) if event.revision == 12));
+        }
+        assert!(matches!(cursor.next().await, Some(Err(Error::Lagged))));
+        assert_eq!(cursor.position(), 16);
+        hub.dispatch(&[deletion(31, "a")]);
+        assert!(matches!(later.next().await, Some(Ok(WatchItem::Event(event))) if event.revision == 31));
     }
 }
