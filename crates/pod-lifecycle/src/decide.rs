@@ -133,7 +133,7 @@ impl Turn<'_> {
         }
         match self.input.volumes {
             VolumesState::Mounted => {}
-            VolumesState::Unmounted => {
+            VolumesState::Unmounted | VolumesState::Unknown => {
                 self.actions.push(Action::MountVolumes);
                 self.wait_for_volumes(None);
                 return false;
@@ -207,7 +207,7 @@ impl Turn<'_> {
     fn clean_up(&mut self) {
         match self.input.volumes {
             VolumesState::Unmounted => {}
-            VolumesState::Mounted | VolumesState::Mounting { .. } => {
+            VolumesState::Mounted | VolumesState::Mounting { .. } | VolumesState::Unknown => {
                 self.actions.push(Action::UnmountVolumes);
                 return;
             }

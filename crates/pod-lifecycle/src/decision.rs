@@ -9,7 +9,7 @@ use crate::reason::{EventReason, FailureReason};
 
 /// The outcome of one turn. Carry it out in this order: persist `memory`, publish `status` if it differs from the
 /// last one published, emit `events`, adjust the probe workers, begin `actions` in order.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     /// What to begin now. Each runs on its own; none waits for another in this list. Until it has ended it must show
     /// in the next inputs as in flight (an operation, a running hook), else it is asked for again.

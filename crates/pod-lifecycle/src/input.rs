@@ -279,6 +279,9 @@ pub enum VolumesState {
     /// Nothing done yet, or everything undone.
     #[default]
     Unmounted,
+    /// An earlier agent process may have left some or all of them: to be mounted before use, and taken down at the
+    /// end like any other.
+    Unknown,
     /// Being mounted; the executor retries single volumes and emits `FailedMount` (R12.1).
     Mounting {
         /// The newest error, for people.

@@ -14,6 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["outrigger-apiserver", "outrigger-kubelet", "outrigger-controllers", "outrigger-scheduler"],
     &["outrigger-store", "outrigger-runtime", "outrigger-images", "outrigger-network", "outrigger-streaming"],
     &["outrigger-reconcile"],
+    &["outrigger-simulator"],
     &["outrigger-pod-lifecycle", "outrigger-scheduling", "outrigger-admission"],
     &["outrigger-schema"],
     &["outrigger-api", "outrigger-shim-protocol"],
@@ -29,6 +30,7 @@ const PURE: &[&str] = &[
     "outrigger-pod-lifecycle",
     "outrigger-scheduling",
     "outrigger-admission",
+    "outrigger-simulator",
 ];
 const IO: &[&str] = &["tokio", "hyper", "kube", "reqwest", "redb", "tonic", "rtnetlink"];
 

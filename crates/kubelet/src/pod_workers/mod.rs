@@ -151,6 +151,9 @@ impl PodWorker {
         let key = PodKey::of(&assignment.borrow().pod);
         let memory = memory::load(&context, &key.uid);
         let prober = Prober::new(context.clone(), changed.clone());
+        // What an earlier process mounted is still there; its disk tells that it saw the Pod, not how far it came.
+        let seen_before = memory.start_time.is_some();
+        let volumes = if seen_before { VolumesState::Unknown } else { VolumesState::Unmounted };
         let published = Published { status: assignment.borrow().pod.status.clone(), ..Published::default() };
         Self {
             context,
@@ -160,7 +163,7 @@ impl PodWorker {
             operations: JoinSet::new(),
             memory,
             prober,
-            local: Local::default(),
+            local: Local { volumes, ..Local::default() },
             published,
         }
     }

@@ -25,12 +25,13 @@ fn eventful() -> Sim {
     .script("b", [exits(20, 0)])
 }
 
-const DEATHS: [Death; 3] = [Death::BeforePersisting, Death::BeforeActing, Death::AfterActing];
+const DEATHS: [Death; 4] =
+    [Death::BeforePersisting, Death::BeforeActing, Death::WhileActing, Death::AfterActing];
 
 fn outcome(sim: &Sim) -> (String, Vec<(String, i32, String)>) {
     let names = ["i", "s", "a", "b"];
     let counts = names.map(|name| (name.to_owned(), sim.status_of(name).restart_count, sim.state_of(name)));
-    (sim.phase().to_owned(), counts.to_vec())
+    (sim.phase(), counts.to_vec())
 }
 
 // R2.1, R3.8, R3.10, I1-I11: wherever the agent dies, the same containers run as often and the Pod ends the same.
@@ -39,13 +40,13 @@ fn the_agent_may_die_at_any_turn() {
     let mut calm = eventful();
     calm.run(300);
     assert_eq!(calm.phase(), "Succeeded");
-    let turns = calm.turns;
+    let turns = calm.node.decisions();
     for turn in 1..=turns {
         for death in DEATHS {
             let mut sim = eventful();
-            sim.die = Some((turn, death));
+            sim.die(Some((turn, death)));
             sim.run(300);
-            assert_eq!(outcome(&sim), outcome(&calm), "{death:?} at {turn}: {:#?}", sim.timeline);
+            assert_eq!(outcome(&sim), outcome(&calm), "{death:?} at {turn}: {:#?}", sim.timeline());
         }
     }
 }
@@ -53,23 +54,28 @@ fn the_agent_may_die_at_any_turn() {
 // R8.20: a deletion under way goes on.
 #[test]
 fn the_agent_may_die_while_it_stops_a_pod() {
-    let stop = |die: Option<(u32, Death)>| {
+    let stop = |die: Option<(u64, Death)>| {
         let mut sim = eventful().script("a", [serve()]).script("b", [Run { on_term: None, ..serve() }]);
         sim.run(20);
-        sim.die = die;
+        sim.die(die);
         sim.delete(15);
         sim.run(100);
         sim
     };
     let calm = stop(None);
-    assert!(calm.forgotten);
-    for turn in 1..=calm.turns {
+    assert!(calm.forgotten());
+    for turn in 1..=calm.node.decisions() {
         for death in DEATHS {
             let sim = stop(Some((turn, death)));
-            assert!(sim.forgotten, "{death:?} at {turn}: {:#?}", sim.timeline);
-            assert_eq!(outcome(&sim), outcome(&calm), "{death:?} at {turn}: {:#?}", sim.timeline);
-            let kill = |sim: &Sim| sim.lines(&["KILL b"]).first().map(|line| (*line).to_owned());
-            assert_eq!(kill(&sim), kill(&calm), "one grace window, {death:?} at {turn}: {:#?}", sim.timeline);
+            assert!(sim.forgotten(), "{death:?} at {turn}: {:#?}", sim.timeline());
+            assert_eq!(outcome(&sim), outcome(&calm), "{death:?} at {turn}: {:#?}", sim.timeline());
+            let kill = |sim: &Sim| sim.lines(&["KILL b"]).first().cloned();
+            assert_eq!(
+                kill(&sim),
+                kill(&calm),
+                "one grace window, {death:?} at {turn}: {:#?}",
+                sim.timeline()
+            );
         }
     }
 }

@@ -56,7 +56,7 @@ fn comes_to_its_end() {
     let scripts = prop::collection::vec(prop::collection::vec(run(), 1..4), 5);
     let policy = prop::sample::select(vec!["Always", "OnFailure", "Never"]);
     let death = prop::sample::select(vec![Death::BeforePersisting, Death::BeforeActing, Death::AfterActing]);
-    let drawn = (scripts, policy, death, 1u32..60, 0u64..200, 0u64..3);
+    let drawn = (scripts, policy, death, 1u64..60, 0u64..200, 0u64..3);
     let mut runner = TestRunner::new_with_rng(
         Config { cases: 80, failure_persistence: None, ..Config::default() },
         TestRng::deterministic_rng(RngAlgorithm::ChaCha),
@@ -66,13 +66,13 @@ fn comes_to_its_end() {
         for (name, runs) in ["i", "s", "t", "a", "b"].iter().zip(scripts) {
             sim = sim.script(name, runs);
         }
-        sim.die = Some((dies_at, death));
+        sim.die(Some((dies_at, death)));
         sim.start_takes = start_takes;
         sim.run(deleted_at);
         sim.delete(10);
         // R8.14: the grace and the floor; a start in flight may end first, and a stop of one container goes on.
         sim.run(deleted_at + 10 + 2 + 2);
-        prop_assert!(sim.forgotten, "{:#?}\n{:#?}", sim.timeline, sim.last);
+        prop_assert!(sim.forgotten(), "{:#?}\n{:#?}", sim.timeline(), sim.node.last_decision(sim.index));
         Ok(())
     });
     outcome.unwrap_or_else(|error| panic!("{error}"));

@@ -19,13 +19,13 @@ fn a_failing_pull_is_tried_with_a_growing_delay() {
     let waiting = sim.status_of("a").state.and_then(|it| it.waiting).and_then(|it| it.message);
     assert_eq!(waiting.as_deref(), Some("Back-off pulling image \"img\": ErrImagePull: no luck"));
     sim.run(2000);
-    let seconds = |line: &&str| line.split(' ').next().and_then(|it| it.parse::<u64>().ok()).unwrap_or(0);
+    let seconds = |line: &String| line.split(' ').next().and_then(|it| it.parse::<u64>().ok()).unwrap_or(0);
     let starts: Vec<u64> = sim.lines(&["start a"]).iter().map(seconds).collect();
     let gaps: Vec<u64> = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert_eq!(gaps, [10, 20, 40, 80, 160, 300, 300]);
     assert_eq!(sim.events_with("Failed to pull image \"img\": no luck").len(), 7);
     assert_eq!(sim.events_with("BackOff: Back-off pulling image \"img\"").len(), 7);
-    assert_eq!(sim.phases, ["Pending", "Running"]);
+    assert_eq!(sim.phases(), ["Pending", "Running"]);
     assert_eq!(sim.status_of("a").restart_count, 0);
 }
 

@@ -18,7 +18,7 @@ fn probed(policy: &str) -> Sim {
 }
 
 fn kinds(sim: &Sim) -> Vec<ProbeKind> {
-    let probes = sim.last.as_ref().map(|last| last.probes.clone()).unwrap_or_default();
+    let probes = sim.node.last_decision(sim.index).map(|last| last.probes.clone()).unwrap_or_default();
     probes.iter().map(|probe| probe.kind).collect()
 }
 
@@ -37,7 +37,6 @@ fn the_startup_probe_comes_first() {
     assert_eq!((sim.status_of("a").ready, sim.condition("Ready").as_str()), (true, "True"));
     // R6.13: an agent restart does not flip it.
     sim.restart_agent();
-    sim.containers.values_mut().for_each(|facts| facts.probes = Default::default());
     sim.run(10);
     assert_eq!(sim.condition("Ready"), "True");
 }

@@ -13,7 +13,7 @@ fn one(policy: &str) -> Sim {
 fn the_delay_doubles_to_five_minutes() {
     let mut sim = one("Always").script("a", [exits(1, 1)]);
     sim.run(2000);
-    let seconds = |line: &&str| line.split(' ').next().and_then(|it| it.parse::<u64>().ok()).unwrap_or(0);
+    let seconds = |line: &String| line.split(' ').next().and_then(|it| it.parse::<u64>().ok()).unwrap_or(0);
     let starts: Vec<u64> = sim.lines(&["start a"]).iter().map(seconds).collect();
     let gaps: Vec<u64> = starts.windows(2).map(|pair| pair[1] - pair[0] - 1).collect();
     assert_eq!(gaps[..8], [0, 10, 20, 40, 80, 160, 300, 300]);
@@ -115,7 +115,7 @@ fn a_sidecar_comes_back_alone() {
         sim.lines(&["start"]),
         ["0 start s#0", "0 start i#0", "2 start s#1", "4 start a#0", "15 start s#2"]
     );
-    assert_eq!(sim.phases, ["Pending", "Running", "Succeeded"]);
+    assert_eq!(sim.phases(), ["Pending", "Running", "Succeeded"]);
 }
 
 // R4.17: a crash loop of the app keeps sidecars running.
@@ -129,7 +129,7 @@ fn sidecars_wait_out_a_crash_loop() {
     .script("a", [exits(1, 1), exits(1, 1), exits(1, 0)]);
     sim.run(100);
     assert_eq!(sim.lines(&["TERM", "KILL"]), ["13 TERM s"]);
-    assert_eq!(sim.phases, ["Pending", "Running", "Succeeded"]);
+    assert_eq!(sim.phases(), ["Pending", "Running", "Succeeded"]);
 }
 
 // R5.17-R5.22
@@ -162,7 +162,7 @@ fn one_exit_restarts_all_containers() {
         ["0 start i#0", "2 start a#0", "2 start b#0", "7 start i#1", "9 start a#1", "9 start b#1"]
     );
     assert_eq!(sim.lines(&["sandbox #"]).len(), 1, "R5.19");
-    assert_eq!(sim.phases, ["Pending", "Running", "Pending", "Running"]);
+    assert_eq!(sim.phases(), ["Pending", "Running", "Pending", "Running"]);
 }
 
 // R9.28: a running container that is nowhere any more is started again and its end is shown as unknown.
@@ -170,10 +170,10 @@ fn one_exit_restarts_all_containers() {
 fn a_vanished_container_comes_back() {
     let mut sim = one("Always");
     sim.run(10);
-    sim.containers.clear();
+    sim.node.lose_record(sim.index, "a");
     sim.run(20);
     assert_eq!(sim.lines(&["start a"]), ["0 start a#0", "10 start a#1"]);
     let last = sim.status_of("a").last_state.and_then(|it| it.terminated).unwrap_or_default();
     assert_eq!((last.exit_code, last.reason.as_deref()), (137, Some("ContainerStatusUnknown")));
-    assert_eq!(sim.phases, ["Pending", "Running"]);
+    assert_eq!(sim.phases(), ["Pending", "Running"]);
 }

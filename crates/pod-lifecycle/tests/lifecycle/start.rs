@@ -23,7 +23,7 @@ fn init_sidecar_and_app_run_to_succeeded() {
     let mut sim = full("Never").script("i", [exits(3, 0)]).script("a", [exits(10, 0)]);
     sim.run(100);
     assert_eq!(
-        sim.timeline,
+        sim.timeline(),
         [
             "0 sandbox #0",
             "0 start i#0",
@@ -37,7 +37,7 @@ fn init_sidecar_and_app_run_to_succeeded() {
             "13 unmount",
         ]
     );
-    assert_eq!(sim.phases, ["Pending", "Running", "Succeeded"]);
+    assert_eq!(sim.phases(), ["Pending", "Running", "Succeeded"]);
     assert_eq!(sim.state_of("i"), "terminated:Completed/0");
     assert_eq!(sim.state_of("a"), "terminated:Completed/0");
     assert_eq!(sim.state_of("s"), "terminated:Error/143");
@@ -51,7 +51,7 @@ fn init_sidecar_and_app_run_to_succeeded() {
 fn a_pod_that_initialises_says_so() {
     let mut sim = full("Always").script("i", [exits(30, 0)]);
     sim.run(10);
-    let status = sim.pod.status.clone().unwrap_or_default();
+    let status = sim.status();
     assert_eq!(status.phase.as_deref(), Some("Pending"));
     assert_eq!(status.pod_ip.as_deref(), Some("10.1.0.2"));
     assert_eq!(status.host_ip.as_deref(), Some("10.0.0.1"));
@@ -65,7 +65,7 @@ fn a_pod_that_initialises_says_so() {
     let message = initialized.and_then(|it| it.message).unwrap_or_default();
     assert_eq!(message, "containers with incomplete status: [i s]");
     sim.run(40);
-    assert_eq!((sim.phase(), sim.condition("Ready").as_str()), ("Running", "True"));
+    assert_eq!((sim.phase().as_str(), sim.condition("Ready").as_str()), ("Running", "True"));
 }
 
 // R3.4, R3.7, R5.8
@@ -76,7 +76,7 @@ fn a_failed_init_container_fails_a_never_pod() {
     assert_eq!(sim.phase(), "Failed");
     assert_eq!(sim.lines(&["start"]), ["0 start i#0"]);
     assert_eq!(sim.state_of("a"), "waiting:PodInitializing");
-    assert_eq!(sim.pod.status.as_ref().and_then(|it| it.reason.clone()), None);
+    assert_eq!(sim.status().reason, None);
 }
 
 // R3.5, R3.6
@@ -87,7 +87,7 @@ fn a_failed_init_container_is_retried_with_back_off() {
         sim.run(100);
         let starts = sim.lines(&["start i", "start a"]);
         assert_eq!(starts, ["0 start i#0", "1 start i#1", "12 start i#2", "33 start i#3", "34 start a#0"]);
-        assert_eq!(sim.phases, ["Pending", "Running"]);
+        assert_eq!(sim.phases(), ["Pending", "Running"]);
     }
 }
 
@@ -136,7 +136,7 @@ fn app_containers_start_one_after_another() {
 #[test]
 fn a_sandbox_is_tried_again() {
     let mut sim = full("Never").script("i", [exits(0, 0)]).script("a", [exits(1, 0)]);
-    sim.sandbox_failures = 2;
+    sim.node.fail_sandboxes(sim.index, 2);
     sim.run(60);
     assert_eq!(sim.lines(&["sandbox #"]), ["0 sandbox #0", "10 sandbox #0", "20 sandbox #0"]);
     assert_eq!(sim.events_with("FailedCreatePodSandBox").len(), 2);
@@ -148,7 +148,7 @@ fn a_sandbox_is_tried_again() {
 fn a_lost_sandbox_is_replaced_and_init_runs_again() {
     let mut sim = full("Always").script("i", [exits(1, 0)]);
     sim.run(50);
-    sim.kill_sandbox();
+    sim.node.kill_sandbox(sim.index);
     sim.run(120);
     assert_eq!(sim.events_with("SandboxChanged").len(), 1);
     assert_eq!(
@@ -165,7 +165,7 @@ fn a_lost_sandbox_is_replaced_and_init_runs_again() {
         ]
     );
     assert_eq!(sim.status_of("a").restart_count, 1);
-    assert_eq!(sim.phases, ["Pending", "Running", "Pending", "Running"]);
+    assert_eq!(sim.phases(), ["Pending", "Running", "Pending", "Running"]);
 }
 
 // R2.17
@@ -174,10 +174,10 @@ fn old_dead_sandboxes_are_collected() {
     let mut sim = full("Always").script("i", [exits(0, 0)]);
     for at in [1000, 3000, 5000] {
         sim.run(at);
-        sim.kill_sandbox();
+        sim.node.kill_sandbox(sim.index);
     }
     sim.run(7000);
-    let ids: Vec<_> = sim.sandboxes.iter().map(|it| it.id.as_str()).collect();
+    let ids: Vec<_> = sim.node.sandboxes(sim.index).iter().map(|it| it.id.as_str()).collect();
     assert_eq!(ids, ["s2", "s3"]);
     assert_eq!(sim.status_of("a").restart_count, 3);
 }
@@ -187,7 +187,7 @@ fn old_dead_sandboxes_are_collected() {
 fn a_lost_sandbox_ends_a_never_pod() {
     let mut sim = full("Never").script("i", [exits(1, 0)]);
     sim.run(50);
-    sim.kill_sandbox();
+    sim.node.kill_sandbox(sim.index);
     sim.run(120);
     assert_eq!(sim.lines(&["sandbox #"]), ["0 sandbox #0"]);
     assert_eq!(sim.phase(), "Failed");
@@ -197,16 +197,16 @@ fn a_lost_sandbox_ends_a_never_pod() {
 #[test]
 fn a_rejected_pod_never_runs() {
     let mut sim = full("Always");
-    sim.desired = Desired::Reject { reason: "OutOfcpu".into(), message: "no cpu".into() };
+    sim.desire(Desired::Reject { reason: "OutOfcpu".into(), message: "no cpu".into() });
     sim.run(10);
-    let status = sim.pod.status.clone().unwrap_or_default();
+    let status = sim.status();
     assert_eq!(status.phase.as_deref(), Some("Failed"));
     assert_eq!(status.reason.as_deref(), Some("OutOfcpu"));
     assert_eq!(status.message.as_deref(), Some("Pod was rejected: no cpu"));
-    assert_eq!(sim.events, ["0 OutOfcpu: no cpu"]);
+    assert_eq!(sim.events(), ["0 OutOfcpu: no cpu"]);
     assert_eq!((status.conditions, status.container_statuses, status.host_ip), (None, None, None));
     assert!(status.start_time.is_some());
-    assert_eq!(sim.timeline, Vec::<String>::new());
+    assert_eq!(sim.timeline(), Vec::<String>::new());
 }
 
 // R14.1: an ephemeral container starts whenever it is added, and is never started again.
@@ -215,10 +215,13 @@ fn an_ephemeral_container_joins_and_leaves() {
     let mut sim = Sim::new(json!({"containers": [{"name": "a", "image": "img"}]})).script("e", [exits(4, 1)]);
     sim.run(10);
     let added = json!([{"name": "e", "image": "img"}]);
-    let spec = sim.pod.spec.as_mut().expect("a spec");
-    spec.ephemeral_containers = serde_json::from_value(added).expect("containers");
+    sim.node.change(sim.index, |pod| {
+        if let Some(spec) = &mut pod.spec {
+            spec.ephemeral_containers = serde_json::from_value(added).ok();
+        }
+    });
     sim.run(60);
     assert_eq!(sim.lines(&["start"]), ["0 start a#0", "10 start e#0"]);
     assert_eq!(sim.state_of("e"), "terminated:Error/1");
-    assert_eq!((sim.phase(), sim.condition("Ready").as_str()), ("Running", "True"));
+    assert_eq!((sim.phase().as_str(), sim.condition("Ready").as_str()), ("Running", "True"));
 }

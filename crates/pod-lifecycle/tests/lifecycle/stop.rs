@@ -32,7 +32,7 @@ fn app_containers_leave_before_sidecars() {
     sim.delete(30);
     sim.run(200);
     assert_eq!(
-        sim.timeline[5..],
+        sim.timeline()[5..],
         [
             "100 TERM a",
             "100 TERM b",
@@ -125,7 +125,7 @@ fn a_forced_deletion_still_stops() {
     }))
     .script("a", [Run { on_term: None, ..serve() }]);
     sim.run(100);
-    sim.desired = Desired::Gone;
+    sim.desire(Desired::Gone);
     sim.run(300);
     assert_eq!(sim.lines(&["TERM", "KILL", "confirm", "forget"]), ["100 TERM a", "107 KILL a", "107 forget"]);
 }
@@ -143,7 +143,7 @@ fn a_pod_deleted_during_init_fails() {
     sim.run(10);
     sim.delete(30);
     sim.run(100);
-    assert!(sim.forgotten);
+    assert!(sim.forgotten());
     assert_eq!(sim.lines(&["start"]).len(), 2);
     assert_eq!(sim.phase(), "Failed");
     assert_eq!(sim.state_of("a"), "waiting:PodInitializing");
@@ -159,7 +159,7 @@ fn a_pull_is_given_up_on_deletion() {
     sim.run(10);
     sim.delete(30);
     sim.run(12);
-    assert!(sim.forgotten);
+    assert!(sim.forgotten());
     assert_eq!(sim.lines(&["start"]), ["0 start a#0"]);
 }
 
@@ -169,7 +169,7 @@ fn a_pod_deleted_before_it_was_seen_goes() {
     let mut sim = ordered();
     sim.delete(30);
     sim.run(10);
-    assert_eq!(sim.timeline, ["0 confirm", "0 forget"]);
+    assert_eq!(sim.timeline(), ["0 confirm", "0 forget"]);
     assert_eq!(sim.phase(), "Failed");
 }
 
@@ -182,11 +182,11 @@ fn the_active_deadline_ends_a_pod() {
     .script("a", [leaves(2, 0)]);
     sim.run(100);
     assert_eq!(sim.lines(&["TERM", "exit"]), ["25 TERM a", "27 exit a 0"]);
-    let status = sim.pod.status.clone().unwrap_or_default();
+    let status = sim.status();
     assert_eq!(status.phase.as_deref(), Some("Failed"));
     assert_eq!(status.reason.as_deref(), Some("DeadlineExceeded"));
     assert_eq!(sim.events_with("DeadlineExceeded").len(), 1);
-    assert!(!sim.forgotten, "the object stays");
+    assert!(!sim.forgotten(), "the object stays");
 }
 
 // R8.27
@@ -194,10 +194,13 @@ fn the_active_deadline_ends_a_pod() {
 fn an_evicted_pod_fails() {
     let mut sim = ordered().script("a", [leaves(0, 0)]).script("b", [leaves(0, 0)]);
     sim.run(10);
-    sim.desired =
-        Desired::Evict { message: "The node was low".into(), grace_seconds: Some(1), disruption: true };
+    sim.desire(Desired::Evict {
+        message: "The node was low".into(),
+        grace_seconds: Some(1),
+        disruption: true,
+    });
     sim.run(60);
-    let status = sim.pod.status.clone().unwrap_or_default();
+    let status = sim.status();
     assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("Evicted")));
     assert_eq!(sim.condition("DisruptionTarget"), "True");
     assert_eq!(sim.events_with("Evicted").len(), 1);
@@ -212,7 +215,7 @@ fn a_finished_pod_goes_at_once() {
     assert_eq!(sim.phase(), "Succeeded");
     sim.delete(0);
     sim.run(60);
-    assert!(sim.forgotten);
+    assert!(sim.forgotten());
     assert_eq!(sim.lines(&["start"]).len(), 1);
 }
 
