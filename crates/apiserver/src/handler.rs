@@ -69,8 +69,10 @@ async fn route(api: &Arc<Api>, peer: Peer, request: Request<Body>) -> Result<Res
 
 /// Subresources that are views of the object itself (H1, H3, H42).
 fn is_plain(call: &Call) -> bool {
-    matches!(call.path.subresource.as_str(), "status" | "ephemeralcontainers" | "finalize" | "approval")
-        && call.kind.subresource(&call.path.subresource).is_some()
+    matches!(
+        call.path.subresource.as_str(),
+        "status" | "ephemeralcontainers" | "resize" | "finalize" | "approval"
+    ) && call.kind.subresource(&call.path.subresource).is_some()
 }
 
 /// A4, A44.

@@ -133,9 +133,10 @@ fn refused(error: RuntimeError) -> StatusError {
         RuntimeError::NotFound(_) | RuntimeError::NotRunning(_) => {
             StatusError::new(404, Reason::NotFound, error.to_string())
         }
-        RuntimeError::CannotExecute(_) | RuntimeError::Io { .. } | RuntimeError::SandboxGone(_) => {
-            StatusError::internal(error)
-        }
+        RuntimeError::CannotExecute(_)
+        | RuntimeError::Io { .. }
+        | RuntimeError::InUse(_)
+        | RuntimeError::SandboxGone(_) => StatusError::internal(error),
     }
 }
 

@@ -20,13 +20,14 @@ use tracing::{info, warn};
 
 use crate::admission::{self, NodeView};
 use crate::agent::KubeletAgent;
+use crate::allocation::{grant, same_resources, with_resources_of};
 use crate::config::KubeletConfig;
 use crate::context::Context;
 use crate::events::{self, Notice, Recorder};
 use crate::images::{ImageManager, ImageService};
 use crate::node_status::{self, Machine};
 use crate::objects::Objects;
-use crate::pod_workers::{Assignment, PodWorker, stored_pods};
+use crate::pod_workers::{Assignment, PodWorker, stored_pod, stored_pods};
 use crate::{logs, pod_workers};
 
 /// How long workers may take to notice a stop.
@@ -43,6 +44,8 @@ pub struct Kubelet {
 
 /// One Pod's worker, seen from outside.
 struct Handle {
+    /// The newest object as the API has it.
+    asked: Arc<Pod>,
     assignment: watch::Sender<Assignment>,
     changed: Arc<Notify>,
 }
@@ -93,8 +96,14 @@ impl Kubelet {
         tasks.spawn(context.objects.clone().watch_services(stop.clone()));
         tasks.spawn(node_status::keep(context.clone(), machine, ready, stop.clone()));
         tasks.spawn(logs::rotate_forever(context.clone(), stop.clone()));
-        let pods =
-            Pods { context, node: None, workers: HashMap::new(), tasks: JoinSet::new(), stop: stop.clone() };
+        let pods = Pods {
+            context,
+            node: None,
+            listed: false,
+            workers: HashMap::new(),
+            tasks: JoinSet::new(),
+            stop: stop.clone(),
+        };
         pods.run().await;
         let drained = tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await;
         if drained.is_err() {
@@ -108,6 +117,8 @@ struct Pods {
     context: Arc<Context>,
     /// The Node object, once it has been seen.
     node: Option<Node>,
+    /// Every Pod of the node has been seen, so that what is free is known.
+    listed: bool,
     workers: HashMap<String, Handle>,
     tasks: JoinSet<String>,
     stop: CancellationToken,
@@ -126,9 +137,16 @@ impl Pods {
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 change = stream.next() => match change {
-                    Some(Change::Applied(pod)) => self.assign(pod),
+                    Some(Change::Applied(pod)) => {
+                        self.assign(pod);
+                        self.grant_resizes();
+                    }
                     Some(Change::Gone(uid)) => self.gone(&uid),
-                    Some(Change::Complete) => self.adopt_orphans().await,
+                    Some(Change::Complete) => {
+                        self.adopt_orphans().await;
+                        self.listed = true;
+                        self.grant_resizes();
+                    }
                     None => break,
                 },
                 Some(change) = nodes.next() => match change {
@@ -142,7 +160,10 @@ impl Pods {
                     Err(broadcast::error::RecvError::Closed) => hints = self.context.runtime.events(),
                 },
                 Some(ended) = self.tasks.join_next() => match ended {
-                    Ok(uid) => drop(self.workers.remove(&uid)),
+                    Ok(uid) => {
+                        self.workers.remove(&uid);
+                        self.grant_resizes();
+                    }
                     Err(error) => warn!(%error, "a Pod's task was lost"),
                 },
             }
@@ -166,20 +187,51 @@ impl Pods {
 
     fn assign(&mut self, pod: Pod) {
         let uid = pod.uid().unwrap_or_default();
-        if let Some(handle) = self.workers.get(&uid) {
-            handle.assignment.send_modify(|assignment| assignment.pod = Arc::new(pod));
+        let asked = Arc::new(pod);
+        if let Some(handle) = self.workers.get_mut(&uid) {
+            handle.asked = asked.clone();
+            handle.assignment.send_modify(|assignment| {
+                assignment.pod = Arc::new(with_resources_of(&asked, &assignment.pod));
+            });
             return;
         }
-        let desired = self.admit(&pod);
-        self.spawn(uid, Assignment { pod: Arc::new(pod), desired });
+        let desired = self.admit(&asked);
+        let granted = stored_pod(&self.context, &uid).map(|stored| with_resources_of(&asked, &stored));
+        let pod = granted.map_or_else(|| asked.clone(), Arc::new);
+        self.spawn(uid, asked, Assignment { pod, pending: None, desired });
     }
 
-    fn spawn(&mut self, uid: String, assignment: Assignment) {
+    /// R13.27: looks at every change of resources that was not granted yet, important Pods first.
+    fn grant_resizes(&self) {
+        if !self.listed {
+            return;
+        }
+        let mut asking: Vec<&Handle> = self.workers.values().filter(|handle| handle.is_asking()).collect();
+        asking.sort_by_key(|handle| {
+            std::cmp::Reverse(handle.asked.spec.as_ref().and_then(|spec| spec.priority))
+        });
+        for handle in asking {
+            let uid = handle.asked.uid();
+            let others = self.active();
+            let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).filter(|it| it.uid() != uid).collect();
+            let answer = grant(&handle.asked, &others, &self.context.allocatable);
+            handle.assignment.send_if_modified(|assignment| match answer {
+                Ok(()) => {
+                    assignment.pod = handle.asked.clone();
+                    assignment.pending = None;
+                    true
+                }
+                Err(pending) => assignment.pending.replace(pending.clone()) != Some(pending),
+            });
+        }
+    }
+
+    fn spawn(&mut self, uid: String, asked: Arc<Pod>, assignment: Assignment) {
         let (sender, receiver) = watch::channel(assignment);
         let changed = Arc::new(Notify::new());
         let worker = PodWorker::new(self.context.clone(), receiver, changed.clone());
         let stop = self.stop.clone();
-        self.workers.insert(uid.clone(), Handle { assignment: sender, changed });
+        self.workers.insert(uid.clone(), Handle { asked, assignment: sender, changed });
         self.tasks.spawn(async move {
             worker.run(stop).await;
             uid
@@ -230,7 +282,8 @@ impl Pods {
             let uid = stored.pod.uid().unwrap_or_default();
             if !uid.is_empty() && !self.workers.contains_key(&uid) {
                 info!(pod = stored.pod.name_any(), "gone from the API; stopping it");
-                self.spawn(uid, Assignment { pod: Arc::new(stored.pod), desired: Desired::Gone });
+                let pod = Arc::new(stored.pod);
+                self.spawn(uid, pod.clone(), Assignment { pod, pending: None, desired: Desired::Gone });
             }
         }
         let sandboxes = match self.context.runtime.list().await {
@@ -246,6 +299,15 @@ impl Pods {
                 warn!(sandbox = sandbox.id, problem, "not removed");
             }
         }
+    }
+}
+
+impl Handle {
+    /// Whether it asks for other resources than it has, or did a moment ago.
+    fn is_asking(&self) -> bool {
+        let assignment = self.assignment.borrow();
+        let differs = !same_resources(&self.asked, &assignment.pod);
+        (differs || assignment.pending.is_some()) && !is_finished(&self.asked)
     }
 }
 

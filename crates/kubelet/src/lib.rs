@@ -10,6 +10,7 @@
 
 mod admission;
 mod agent;
+mod allocation;
 mod config;
 mod container;
 mod context;

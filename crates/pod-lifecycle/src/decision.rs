@@ -91,6 +91,10 @@ pub enum Action {
         /// What.
         signal: StopSignal,
     },
+    /// Give the Pod's cgroup and its running containers the resources of the spec, except containers whose changed
+    /// resource asks for a restart: shrinking before growing, the Pod's own values never below what its containers
+    /// have (R13.28). Report it in [`crate::ResizeFacts`].
+    Resize,
     /// Forget an ended (or never started) instance and its writable layer. Its log stays.
     RemoveInstance {
         /// Whose.

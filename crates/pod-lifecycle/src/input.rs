@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::{ContainerUser, Pod};
+use k8s_openapi::api::core::v1::{ContainerUser, Pod, ResourceRequirements};
 use outrigger_api::{MonoTime, Now, WallTime};
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,8 @@ use crate::reason::FailureReason;
 /// One Pod, everything observed about it, and the time. Build it anew each turn.
 #[derive(Clone, Debug)]
 pub struct Input<'a> {
-    /// The newest Pod object seen. After the object is gone from the API, the last one seen.
+    /// The newest Pod object seen, with the resources the node has granted in place of those asked for (R13.27).
+    /// After the object is gone from the API, the last one seen.
     pub pod: &'a Pod,
     /// What is asked of this Pod. Deletion is read from `pod.metadata`, not from here.
     pub desired: &'a Desired,
@@ -32,6 +33,8 @@ pub struct Input<'a> {
     pub containers: &'a BTreeMap<String, ContainerFacts>,
     /// The Pod's volumes taken together.
     pub volumes: &'a VolumesState,
+    /// How far a change of resources is.
+    pub resize: &'a ResizeFacts,
     /// What earlier turns left for this one: the memory the last decision returned, or the default for a Pod never
     /// seen before.
     pub memory: &'a PodMemory,
@@ -118,6 +121,44 @@ pub struct SandboxFacts {
     pub host_network: bool,
 }
 
+/// A change of a Pod's resources under way (section 13D).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ResizeFacts {
+    /// What was asked for and is not granted.
+    pub pending: Option<PendingResize>,
+    /// Whether [`crate::Action::Resize`] was begun and has not ended.
+    pub operation: bool,
+    /// How the newest attempt failed: message and time. `None` once one succeeded.
+    pub failure: Option<(String, MonoTime)>,
+    /// `spec.resources` as the Pod's cgroup has them; `None` if nobody knows.
+    pub pod: Option<ResourceRequirements>,
+}
+
+/// A resize the node has not granted (R13.27).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PendingResize {
+    /// Not now; tried again when something ends.
+    Deferred {
+        /// What is short.
+        message: String,
+    },
+    /// Never on this node.
+    Infeasible {
+        /// Why.
+        message: String,
+    },
+}
+
+impl PendingResize {
+    /// The condition's reason and message.
+    pub fn words(&self) -> (&'static str, &str) {
+        match self {
+            Self::Deferred { message } => ("Deferred", message),
+            Self::Infeasible { message } => ("Infeasible", message),
+        }
+    }
+}
+
 /// What is being done to a sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SandboxOperation {
@@ -175,6 +216,9 @@ pub struct Instance {
     pub image_id: String,
     /// The effective ids, if the runtime reports them (R9.24).
     pub user: Option<ContainerUser>,
+    /// The resources it really has; `None` if nobody knows, which asks for no change (R13.30).
+    #[serde(default)]
+    pub resources: Option<ResourceRequirements>,
 }
 
 /// What an instance is doing.

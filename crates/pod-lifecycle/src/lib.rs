@@ -17,6 +17,7 @@ mod message;
 mod observe;
 mod probes;
 mod reason;
+mod resize;
 mod restart;
 mod sandbox;
 mod spec;

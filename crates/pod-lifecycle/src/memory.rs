@@ -33,6 +33,8 @@ pub struct PodMemory {
     pub pulls: BTreeMap<String, PullBackOff>,
     /// Failed attempts at a sandbox or its network that were reported, so that each is told once.
     pub reported_sandbox_failure: Option<WallTime>,
+    /// What was told of a change of resources, so that each step is told once.
+    pub resize: ResizeMemory,
     /// When `NetworkNotReady` was last told.
     pub reported_network: Option<MonoTime>,
     /// The status of the last decision: transition times and what was seen before come from here, because a watch
@@ -54,6 +56,18 @@ impl PodMemory {
             }
         }
     }
+}
+
+/// What was told of a change of resources (R10.21).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ResizeMemory {
+    /// `ResizeStarted` was told, `ResizeCompleted` not yet.
+    pub started: bool,
+    /// The pending state told last: reason and message.
+    pub pending: Option<(String, String)>,
+    /// The failure told last.
+    pub failure: Option<String>,
 }
 
 /// The worker's phases: *syncing → terminating → terminated*, never back (R2.1).

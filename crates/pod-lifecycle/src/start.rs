@@ -30,7 +30,11 @@ impl Turn<'_> {
             }
         }
         self.run_post_start_hooks();
-        match self.advance_init(sandbox) {
+        let progress = self.advance_init(sandbox);
+        if !matches!(progress, InitProgress::Failed) {
+            self.drive_resize();
+        }
+        match progress {
             InitProgress::Failed => true,
             InitProgress::Pending => {
                 self.mark_apps_waiting();
@@ -279,7 +283,7 @@ impl Turn<'_> {
             .all(|other| other.exited().is_some_and(|(_, exit)| !self.restarts(other, exit.code)))
     }
 
-    fn stop_one(&mut self, entry: &Entry<'_>, grace: Option<u64>, message: &str) {
+    pub(crate) fn stop_one(&mut self, entry: &Entry<'_>, grace: Option<u64>, message: &str) {
         let grace = grace.or(self.spec_grace()).unwrap_or(2);
         self.begin_stop(entry, StopScope::Container, grace, message, true);
     }

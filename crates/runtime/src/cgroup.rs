@@ -157,13 +157,19 @@ impl CgroupLayout {
         Ok(())
     }
 
-    pub(crate) fn apply_container(
-        &self,
-        pod: &str,
-        container: &str,
-        resources: &Resources,
-    ) -> io::Result<()> {
-        self.apply(&format!("{pod}/{container}"), resources)
+    /// Bytes in use below `path` that the kernel could not take back easily; `None` where nobody counts.
+    pub(crate) fn memory_used(&self, path: &str) -> Option<u64> {
+        let (total, inactive) = match self {
+            Self::V1(_) => ("memory.usage_in_bytes", "total_inactive_file "),
+            Self::V2(_) => ("memory.current", "inactive_file "),
+            Self::None => return None,
+        };
+        let folders = self.folders(path);
+        let (_, folder) = folders.iter().find(|(name, _)| name.is_empty() || name == "memory")?;
+        let total: u64 = fs::read_to_string(folder.join(total)).ok()?.trim().parse().ok()?;
+        let statistics = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
+        let inactive = statistics.lines().find_map(|line| line.strip_prefix(inactive)?.parse().ok());
+        Some(total.saturating_sub(inactive.unwrap_or(0)))
     }
 
     /// Removes a container's folders. Ones that still hold a dying process are left for the Pod's removal.
@@ -236,12 +242,18 @@ fn v1_values(controller: &str, resources: &Resources) -> Vec<(&'static str, Stri
             }
         }
         "memory" => {
-            values.extend(resources.memory_limit.map(|limit| ("memory.limit_in_bytes", limit.to_string())))
+            let limit = resources.memory_limit.map(|limit| number_or(limit, "-1"));
+            values.extend(limit.map(|limit| ("memory.limit_in_bytes", limit)));
         }
         "pids" => values.extend(resources.pids_limit.map(|limit| ("pids.max", limit.to_string()))),
         _ => {}
     }
     values
+}
+
+/// The largest number stands for no limit.
+fn number_or(limit: u64, none: &str) -> String {
+    if limit == u64::MAX { none.to_owned() } else { limit.to_string() }
 }
 
 /// R13.11: shares 2, 1024 and 262144 become weights 1, 100 and 10000; between them on a curve.
@@ -263,7 +275,7 @@ fn v2_values(resources: &Resources) -> Vec<(&'static str, String)> {
         values.push(("cpu.max", format!("{quota} {PERIOD}")));
     }
     if let Some(limit) = resources.memory_limit {
-        values.push(("memory.max", limit.to_string()));
+        values.push(("memory.max", number_or(limit, "max")));
         values.push(("memory.oom.group", "1".to_owned()));
     }
     values.extend(resources.pids_limit.map(|limit| ("pids.max", limit.to_string())));

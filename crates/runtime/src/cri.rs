@@ -191,9 +191,9 @@ pub enum Seccomp {
 pub struct Resources {
     /// v1 shares; converted to weight on v2 (R13.11).
     pub cpu_shares: Option<u64>,
-    /// Microseconds per 100 ms period (R13.12).
+    /// Microseconds per 100 ms period; -1 lifts it (R13.12).
     pub cpu_quota: Option<i64>,
-    /// Bytes.
+    /// Bytes; the largest number lifts it.
     pub memory_limit: Option<u64>,
     /// Processes.
     pub pids_limit: Option<u64>,
@@ -334,6 +334,9 @@ pub enum RuntimeError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// What shall be taken away is in use.
+    #[error("{0}")]
+    InUse(String),
     /// The sandbox process does not answer.
     #[error("the sandbox process of pod {0} is gone")]
     SandboxGone(String),
@@ -367,8 +370,23 @@ pub trait Runtime: Send + Sync + fmt::Debug {
     /// Forgets an ended instance and deletes its writable layer.
     async fn remove_container(&self, id: &ContainerId) -> Result<(), RuntimeError>;
 
-    /// Changes cgroup values of a running container.
-    async fn update_resources(&self, id: &ContainerId, resources: &Resources) -> Result<(), RuntimeError>;
+    /// Changes cgroup values of a running container and adds labels to it. Values that are `None` stay.
+    ///
+    /// Lowering memory below what is in use is refused, because the kernel would kill for it.
+    async fn update_resources(
+        &self,
+        id: &ContainerId,
+        resources: &Resources,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<(), RuntimeError>;
+
+    /// The same for a sandbox's whole Pod.
+    async fn update_pod_resources(
+        &self,
+        id: &SandboxId,
+        resources: &Resources,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<(), RuntimeError>;
 
     /// Runs a command in a running container. Dropping the result kills the process.
     async fn exec(

@@ -1,5 +1,6 @@
 //! [`Runtime`] over one sandbox process per Pod.
 
+mod limits;
 mod session;
 
 use std::collections::BTreeMap;
@@ -338,10 +339,28 @@ impl Runtime for EmbeddedRuntime {
         Ok(())
     }
 
-    async fn update_resources(&self, id: &ContainerId, resources: &Resources) -> Result<(), RuntimeError> {
+    async fn update_resources(
+        &self,
+        id: &ContainerId,
+        resources: &Resources,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<(), RuntimeError> {
         let (entry, known) = self.container(id)?;
-        let applied = self.0.cgroups.apply_container(&entry.saved.config.cgroup, id, resources);
-        applied.map_err(doing(format!("limit container {}", known.saved.config.name)))
+        let name = &known.saved.config.name;
+        let path = format!("{}/{id}", entry.saved.config.cgroup);
+        self.change(&path, &format!("container \"{name}\""), resources)?;
+        entry.relabel_container(id, labels).map_err(doing(format!("save container {name}")))
+    }
+
+    async fn update_pod_resources(
+        &self,
+        id: &SandboxId,
+        resources: &Resources,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<(), RuntimeError> {
+        let entry = self.entry(id)?;
+        self.change(&entry.saved.config.cgroup, "pod", resources)?;
+        entry.relabel(labels).map_err(doing("save a sandbox"))
     }
 
     async fn exec(

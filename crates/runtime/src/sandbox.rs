@@ -51,6 +51,8 @@ pub(crate) struct Entry {
 struct Inside {
     client: Option<Client>,
     containers: BTreeMap<String, Known>,
+    /// Labels given later; they win over those it was made with.
+    labels: BTreeMap<String, String>,
     exits: HashMap<u64, oneshot::Sender<i32>>,
     unclaimed: Vec<(u64, i32)>,
 }
@@ -101,6 +103,23 @@ impl Entry {
         let id = saved.config.id.clone();
         self.inside().containers.insert(id, Known { saved, record: None });
         Ok(())
+    }
+
+    /// Adds labels to a container, on disk too.
+    pub(crate) fn relabel_container(&self, id: &str, labels: &BTreeMap<String, String>) -> io::Result<()> {
+        let mut inside = self.inside();
+        let Some(known) = inside.containers.get_mut(id) else { return Ok(()) };
+        known.saved.config.labels.extend(labels.clone());
+        write_json(&self.container_file(id), &known.saved)
+    }
+
+    /// Adds labels to the sandbox, on disk too.
+    pub(crate) fn relabel(&self, labels: &BTreeMap<String, String>) -> io::Result<()> {
+        let mut inside = self.inside();
+        inside.labels.extend(labels.clone());
+        let mut saved = self.saved.clone();
+        saved.config.labels.extend(inside.labels.clone());
+        write_json(&self.dir.join("sandbox.json"), &saved)
     }
 
     pub(crate) fn container_file(&self, id: &str) -> PathBuf {
@@ -183,7 +202,7 @@ impl Entry {
             ready: alive,
             created_at: self.saved.created_at,
             netns: self.saved.config.netns.clone(),
-            labels: self.saved.config.labels.clone(),
+            labels: self.saved.config.labels.clone().into_iter().chain(inside.labels.clone()).collect(),
             containers,
         }
     }

@@ -15,7 +15,7 @@ mod snapshot;
 pub use affinity::matches_node_selection;
 pub use filter::tolerated;
 pub use message::Unschedulable;
-pub use resources::{Resources, pod_requests};
+pub use resources::{Resources, pod_limits, pod_requests};
 pub use snapshot::{HostPort, NodeInfo, PodInfo, Snapshot};
 
 /// Chooses a node for `pod`.

@@ -67,10 +67,41 @@ impl Resources {
 /// peak of its initialisation (each init container beside the sidecars started before it), pod-level requests in
 /// place of the sum where given, plus overhead (R13.1, R13.2, R13.4).
 pub fn pod_requests(spec: &PodSpec) -> Resources {
+    let mut total = aggregate(spec, requests);
+    let pod_level = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+    replace(&mut total, pod_level);
+    if let Some(overhead) = &spec.overhead {
+        total.add(&Resources::from_quantities(overhead));
+    }
+    total
+}
+
+/// The same for limits; overhead is added only to limits there are (R13.4, R13.5).
+pub fn pod_limits(spec: &PodSpec) -> Resources {
+    let mut total = aggregate(spec, limits);
+    let pod_level = spec.resources.as_ref().and_then(|resources| resources.limits.as_ref());
+    replace(&mut total, pod_level);
+    let overhead = spec.overhead.as_ref().map(Resources::from_quantities).unwrap_or_default();
+    let limited: Vec<(String, i64)> =
+        total.iter().filter(|(_, amount)| *amount > 0).map(|(name, n)| (name.to_owned(), n)).collect();
+    for (name, amount) in limited {
+        total.set(&name, amount.saturating_add(overhead.get(&name)));
+    }
+    total
+}
+
+fn replace(total: &mut Resources, pod_level: Option<&Quantities>) {
+    for (name, amount) in pod_level.map(Resources::from_quantities).unwrap_or_default().iter() {
+        total.set(name, amount);
+    }
+}
+
+/// The larger of the steady state and the peak of the initialisation (R13.1, R13.2).
+fn aggregate(spec: &PodSpec, of: fn(&Container) -> Resources) -> Resources {
     let mut sidecars = Resources::default();
     let mut peak = Resources::default();
     for init in spec.init_containers.iter().flatten() {
-        let mut beside = requests(init);
+        let mut beside = of(init);
         if init.restart_policy.as_deref() == Some("Always") {
             sidecars.add(&beside);
             peak.max(&sidecars);
@@ -81,17 +112,9 @@ pub fn pod_requests(spec: &PodSpec) -> Resources {
     }
     let mut total = sidecars;
     for container in &spec.containers {
-        total.add(&requests(container));
+        total.add(&of(container));
     }
     total.max(&peak);
-    if let Some(pod_level) = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref()) {
-        for (name, amount) in Resources::from_quantities(pod_level).iter() {
-            total.set(name, amount);
-        }
-    }
-    if let Some(overhead) = &spec.overhead {
-        total.add(&Resources::from_quantities(overhead));
-    }
     total
 }
 
@@ -99,4 +122,9 @@ fn requests(container: &Container) -> Resources {
     let requests =
         container.resources.as_ref().and_then(|ResourceRequirements { requests, .. }| requests.as_ref());
     requests.map(Resources::from_quantities).unwrap_or_default()
+}
+
+fn limits(container: &Container) -> Resources {
+    let limits = container.resources.as_ref().and_then(|resources| resources.limits.as_ref());
+    limits.map(Resources::from_quantities).unwrap_or_default()
 }

@@ -58,6 +58,7 @@ pub enum What {
         kind: ProbeKind,
         good: bool,
     },
+    Resize,
     Unmount,
     ConfirmDeletion,
     /// The object left the store.
@@ -104,6 +105,7 @@ impl fmt::Display for What {
                 let word = if *good { "passes" } else { "fails" };
                 write!(f, "{} probe of {container} {word}", kind.as_str().to_lowercase())
             }
+            Self::Resize => f.write_str("resize"),
             Self::Unmount => f.write_str("unmount"),
             Self::ConfirmDeletion => f.write_str("confirm"),
             Self::ObjectGone => f.write_str("object gone"),

@@ -3,6 +3,7 @@
 
 mod limits;
 mod pod;
+mod resize;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,10 @@ pub trait Lookup: std::fmt::Debug + Sync {
     /// The LimitRanges of a namespace (I35).
     fn limit_ranges(&self, _namespace: &str) -> Vec<Object> {
         Vec::new()
+    }
+    /// The Node of that name; asked only for a resize.
+    fn node(&self, _name: &str) -> Option<Object> {
+        None
     }
     /// The RuntimeClass of that name.
     fn runtime_class(&self, _name: &str) -> Option<Object> {
@@ -103,8 +108,11 @@ pub(crate) fn admit_update(
     endpoint: Endpoint,
     new: &mut Object,
     old: &Object,
-    _context: &UpdateContext<'_>,
+    context: &UpdateContext<'_>,
 ) -> Result<(), StatusError> {
+    if (&*kind.group, &*kind.kind) == ("", "Pod") && endpoint == Endpoint::Resize {
+        return resize::fits_node(new, context.lookup);
+    }
     if (&*kind.group, &*kind.kind) == ("", "Pod") && endpoint == Endpoint::Main {
         // I42: priority and its policy are resolved once and then stay; clients may leave them out.
         for field in ["priority", "preemptionPolicy"] {

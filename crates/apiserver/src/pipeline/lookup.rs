@@ -16,6 +16,7 @@ pub(super) struct Fetched {
     storage_classes: Vec<Object>,
     runtime_class: Option<Object>,
     limit_ranges: Vec<Object>,
+    node: Option<Object>,
 }
 
 impl Fetched {
@@ -56,6 +57,14 @@ impl Fetched {
             _ => {}
         }
         Ok(fetched)
+    }
+}
+
+impl Fetched {
+    /// The node of a Pod whose resources change (R13.27).
+    pub(super) async fn with_node(mut self, api: &Api, pod: &Object) -> Result<Self, StatusError> {
+        self.node = one(api, "", "nodes", "", pod.str_at(&["spec", "nodeName"])).await?;
+        Ok(self)
     }
 }
 
@@ -113,6 +122,10 @@ impl Lookup for Fetched {
 
     fn limit_ranges(&self, _namespace: &str) -> Vec<Object> {
         self.limit_ranges.clone()
+    }
+
+    fn node(&self, name: &str) -> Option<Object> {
+        self.node.clone().filter(|found| found.name() == name)
     }
 
     fn runtime_class(&self, name: &str) -> Option<Object> {

@@ -64,7 +64,10 @@ async fn change(
     for _ in 0..RACES {
         let current = to_version(old.object()?, &kind.kind, &kind.group, &kind.version);
         let (mut new, mut warnings) = make(&current)?;
-        let lookup = Fetched::of(api, kind, namespace, &new).await?;
+        let mut lookup = Fetched::of(api, kind, namespace, &new).await?;
+        if endpoint == Endpoint::Resize {
+            lookup = lookup.with_node(api, &current).await?;
+        }
         let context = UpdateContext { now: api.now(), is_put, lookup: &lookup };
         warnings.extend(admit_update(kind, endpoint, &mut new, &current, &context)?);
         let _addresses = services::allocate(api, kind, &mut new, Some(&current), options.dry_run).await?;

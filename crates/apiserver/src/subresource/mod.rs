@@ -43,7 +43,7 @@ pub(crate) async fn answer(
     }
 }
 
-/// The resource exists upstream and is not served here yet (`portforward`, `proxy`, `resize`).
+/// The resource exists upstream and is not served here yet (`portforward`, `proxy`).
 fn not_served() -> StatusError {
     let message = "the server could not find the requested resource";
     let mut error = StatusError::new(404, Reason::NotFound, message);

@@ -49,6 +49,14 @@ pub(crate) mod labels {
     pub(crate) const STOP_SIGNAL: &str = "outrigger.stop-signal";
     /// `status…user`, as JSON.
     pub(crate) const USER: &str = "outrigger.user";
+    /// The container's (or, on a sandbox, the Pod's) `resources` as they are applied, as JSON (R13.30).
+    pub(crate) const RESOURCES: &str = "outrigger.resources";
+
+    /// The value of [`RESOURCES`].
+    pub(crate) fn resources(of: Option<&k8s_openapi::api::core::v1::ResourceRequirements>) -> String {
+        serde_json::to_string(&of.cloned().unwrap_or_default()).unwrap_or_default()
+    }
+
     /// The sandbox's addresses, comma-joined.
     pub(crate) const IPS: &str = "outrigger.ips";
     /// `true` on the node's network.
@@ -83,23 +91,15 @@ pub(crate) async fn prepare(request: &StartRequest<'_>) -> Result<ContainerConfi
         image_user: &image.config.user,
         lookup: &|user| users.get(user).cloned(),
         seccomp_root: &context.config.seccomp_root,
-        oom_score_adj: oom_score_adj(pod, container, node_memory),
+        oom_score_adj: oom_score_adj(pod, request.entry, node_memory),
     })?;
+    let security_label = user_label(&security);
     let managed = managed_files(request, &key)?;
     let pod_dir = context.pod_dir(&key.uid);
     let mounts = mounts(container, &env, managed, &|name| volumes::located(pod, &pod_dir, name))?;
     let working_dir = container.working_dir.clone().filter(|dir| !dir.is_empty());
     let working_dir = working_dir.unwrap_or_else(|| image.config.working_dir.clone());
     let working_dir = if working_dir.is_empty() { "/".to_owned() } else { working_dir };
-    let reference = container.image.as_deref().unwrap_or_default();
-    let mut known = BTreeMap::from([
-        (labels::DEFINITION_HASH.to_owned(), definition_hash(&container.name, reference)),
-        (labels::IMAGE.to_owned(), image.image_name(reference).to_owned()),
-        (labels::IMAGE_ID.to_owned(), image.image_id(reference).to_owned()),
-        (labels::IMAGE_REF.to_owned(), image.id.clone()),
-        (labels::USER.to_owned(), user_label(&security)),
-    ]);
-    known.extend(image.config.stop_signal.clone().map(|signal| (labels::STOP_SIGNAL.to_owned(), signal)));
     let config = ContainerConfig {
         id: container_id(),
         name: container.name.clone(),
@@ -119,15 +119,30 @@ pub(crate) async fn prepare(request: &StartRequest<'_>) -> Result<ContainerConfi
         mounts,
         devices: Vec::new(),
         security,
-        resources: container_resources(container),
+        resources: container_resources(pod, container),
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
         tty: container.tty.unwrap_or(false),
         target_pid_of: request.target.clone(),
         log_path: context.log_dir(&key).join(&container.name).join(format!("{}.log", request.attempt)),
-        labels: known,
+        labels: instance_labels(container, image, &security_label),
     };
     Ok(config)
+}
+
+/// What a later agent has to know of the instance.
+fn instance_labels(container: &Container, image: &Image, user: &str) -> BTreeMap<String, String> {
+    let reference = container.image.as_deref().unwrap_or_default();
+    let mut known = BTreeMap::from([
+        (labels::DEFINITION_HASH.to_owned(), definition_hash(&container.name, reference)),
+        (labels::IMAGE.to_owned(), image.image_name(reference).to_owned()),
+        (labels::IMAGE_ID.to_owned(), image.image_id(reference).to_owned()),
+        (labels::IMAGE_REF.to_owned(), image.id.clone()),
+        (labels::USER.to_owned(), user.to_owned()),
+        (labels::RESOURCES.to_owned(), labels::resources(container.resources.as_ref())),
+    ]);
+    known.extend(image.config.stop_signal.clone().map(|signal| (labels::STOP_SIGNAL.to_owned(), signal)));
+    known
 }
 
 /// 32 random bytes in hexadecimal, as container ids look everywhere.

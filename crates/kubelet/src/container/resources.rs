@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use outrigger_pod_lifecycle::Role;
 use outrigger_runtime::Resources;
+use outrigger_scheduling::{pod_limits, pod_requests};
 
-use super::entry::entries;
+use super::entry::{Entry, entries};
 
 /// Microseconds a CPU quota is counted over, and the least quota there is (R13.12).
 const PERIOD: i64 = 100_000;
 const LEAST_QUOTA: i64 = 1000;
+/// The priority of `system-node-critical`.
+const NODE_CRITICAL: i32 = 2_000_001_000;
 
 /// A Pod's quality of service (R13.9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +37,7 @@ fn qos(pod: &Pod) -> Qos {
     }
 }
 
-/// `kubepods/burstable/pod<uid>` (R13.14).
+/// `kubepods/burstable/pod<uid>` (R13.10).
 pub(crate) fn pod_cgroup(root: &str, pod: &Pod) -> String {
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     match qos(pod) {
@@ -49,18 +53,28 @@ fn amount(of: Option<&Amounts>, name: &str) -> Option<outrigger_api::Quantity> {
     of?.get(name)?.0.parse().ok()
 }
 
-/// Values of one container (R13.11, R13.12).
-pub(crate) fn container_resources(container: &Container) -> Resources {
-    let resources = container.resources.as_ref();
-    let limits = resources.and_then(|all| all.limits.as_ref());
-    let requests = resources.and_then(|all| all.requests.as_ref());
-    let cpu_request = amount(requests, "cpu").or(amount(limits, "cpu"));
+fn requests(container: &Container) -> Option<&Amounts> {
+    container.resources.as_ref()?.requests.as_ref()
+}
+
+fn limits(container: &Container) -> Option<&Amounts> {
+    container.resources.as_ref()?.limits.as_ref()
+}
+
+fn pod_level_limits(spec: &PodSpec) -> Option<&Amounts> {
+    spec.resources.as_ref()?.limits.as_ref()
+}
+
+/// Values of one container (R13.11, R13.12); what it does not limit itself is limited as its Pod (R13.13).
+pub(crate) fn container_resources(pod: &Pod, container: &Container) -> Resources {
+    let of_pod = pod.spec.as_ref().and_then(pod_level_limits);
+    let (own, requests) = (limits(container), requests(container));
+    let limit = |name: &str| amount(own, name).or_else(|| amount(of_pod, name)).filter(|it| !it.is_zero());
+    let cpu_request = amount(requests, "cpu").or_else(|| amount(own, "cpu"));
     Resources {
         cpu_shares: Some(shares(cpu_request.map_or(0, outrigger_api::Quantity::milli_value))),
-        cpu_quota: amount(limits, "cpu").filter(|cpu| !cpu.is_zero()).map(|cpu| quota(cpu.milli_value())),
-        memory_limit: amount(limits, "memory")
-            .filter(|it| !it.is_zero())
-            .and_then(|it| u64::try_from(it.value()).ok()),
+        cpu_quota: limit("cpu").map(|cpu| quota(cpu.milli_value())),
+        memory_limit: limit("memory").and_then(|it| u64::try_from(it.value()).ok()),
         pids_limit: None,
     }
 }
@@ -73,63 +87,160 @@ fn quota(milli: i64) -> i64 {
     (milli.saturating_mul(PERIOD) / 1000).max(LEAST_QUOTA)
 }
 
-/// Values of the Pod's own cgroup: sums, and limits only where every container has one (R13.14).
+/// Values of the Pod's own cgroup: what it asks for as a whole, and limits only where every container has one or the
+/// Pod itself does (R13.14).
 pub(crate) fn pod_resources(pod: &Pod) -> Resources {
-    let mut sum = Resources::default();
-    let (mut milli, mut quota_sum, mut memory) = (0_i64, Some(0_i64), Some(0_u64));
-    for entry in entries(pod) {
-        let resources = container_resources(&entry.container);
-        let own = entry.container.resources.as_ref();
-        let requests = own.and_then(|all| all.requests.as_ref());
-        milli = milli.saturating_add(amount(requests, "cpu").map_or(0, outrigger_api::Quantity::milli_value));
-        quota_sum = quota_sum.zip(resources.cpu_quota).map(|(sum, one)| sum.saturating_add(one));
-        memory = memory.zip(resources.memory_limit).map(|(sum, one)| sum.saturating_add(one));
+    let Some(spec) = &pod.spec else { return Resources::default() };
+    if qos(pod) == Qos::BestEffort {
+        return Resources { cpu_shares: Some(shares(0)), ..Resources::default() };
     }
-    sum.cpu_shares = Some(shares(milli));
-    sum.cpu_quota = quota_sum.filter(|quota| *quota > 0);
-    sum.memory_limit = memory.filter(|limit| *limit > 0);
-    sum
+    let total = pod_limits(spec);
+    let limit = |name: &str| {
+        let counted = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+        let every = counted.into_iter().all(|it| amount(limits(it), name).is_some_and(|q| !q.is_zero()));
+        let own = amount(pod_level_limits(spec), name).is_some();
+        (every || own).then(|| total.get(name)).filter(|amount| *amount > 0)
+    };
+    Resources {
+        cpu_shares: Some(shares(pod_requests(spec).get("cpu"))),
+        cpu_quota: limit("cpu").map(quota),
+        memory_limit: limit("memory").and_then(|bytes| u64::try_from(bytes).ok()),
+        pids_limit: None,
+    }
 }
 
 /// R13.15. `node_memory` in bytes.
-pub(crate) fn oom_score_adj(pod: &Pod, container: &Container, node_memory: u64) -> i32 {
+pub(crate) fn oom_score_adj(pod: &Pod, entry: &Entry, node_memory: u64) -> i32 {
+    let critical = pod.spec.as_ref().and_then(|spec| spec.priority).is_some_and(|it| it >= NODE_CRITICAL);
     match qos(pod) {
+        _ if critical => -997,
         Qos::Guaranteed => -997,
         Qos::BestEffort => 1000,
         Qos::Burstable => {
-            let requests = container.resources.as_ref().and_then(|all| all.requests.as_ref());
-            let bytes =
-                amount(requests, "memory").map_or(0, outrigger_api::Quantity::value).max(0).unsigned_abs();
-            let share = 1000 * u128::from(bytes) / u128::from(node_memory.max(1));
-            let score = 1000 - i32::try_from(share.min(1000)).unwrap_or(1000);
-            score.clamp(3, 999)
+            let unallocated = unallocated_memory(pod);
+            let own = burstable_score(&entry.container, unallocated, node_memory);
+            if entry.role != Role::Sidecar {
+                return own;
+            }
+            // A sidecar is not killed before the app it serves.
+            let apps = entries(pod).filter(|other| other.role == Role::App);
+            apps.map(|app| burstable_score(&app.container, unallocated, node_memory))
+                .max()
+                .map_or(own, |app| own.min(app))
         }
     }
 }
 
+fn burstable_score(container: &Container, unallocated: u64, node_memory: u64) -> i32 {
+    let bytes = amount(requests(container), "memory").map_or(0, outrigger_api::Quantity::value);
+    let bytes = bytes.max(0).unsigned_abs().saturating_add(unallocated);
+    let share = 1000 * u128::from(bytes) / u128::from(node_memory.max(1));
+    let score = 1000 - i32::try_from(share.min(1000)).unwrap_or(1000);
+    score.clamp(3, 999)
+}
+
+/// Each container's part of the memory the Pod requests beyond what its containers do.
+fn unallocated_memory(pod: &Pod) -> u64 {
+    let Some(spec) = &pod.spec else { return 0 };
+    let own = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+    let Some(own) = amount(own, "memory") else { return 0 };
+    let without = PodSpec { resources: None, overhead: None, ..spec.clone() };
+    let rest = own.value().saturating_sub(pod_requests(&without).get("memory"));
+    let counted = entries(pod).filter(|entry| matches!(entry.role, Role::App | Role::Sidecar)).count();
+    u64::try_from(rest).unwrap_or(0) / u64::try_from(counted.max(1)).unwrap_or(1)
+}
+
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::ResourceRequirements;
+    use serde_json::{Value, json};
 
     use super::*;
 
-    fn container(requests: &[(&str, &str)], limits: &[(&str, &str)]) -> Container {
-        let map = |list: &[(&str, &str)]| {
-            Some(list.iter().map(|(k, v)| ((*k).to_owned(), Quantity((*v).to_owned()))).collect())
-        };
-        let resources =
-            ResourceRequirements { requests: map(requests), limits: map(limits), ..Default::default() };
-        Container { resources: Some(resources), ..Container::default() }
+    fn pod(class: &str, spec: Value) -> Pod {
+        let pod = json!({"metadata": {"uid": "u"}, "spec": spec, "status": {"qosClass": class}});
+        serde_json::from_value(pod).unwrap()
+    }
+
+    fn container(name: &str, requests: Value, limits: Value) -> Value {
+        json!({"name": name, "resources": {"requests": requests, "limits": limits}})
+    }
+
+    fn of(pod: &Pod, name: &str) -> Resources {
+        container_resources(pod, &super::super::find(pod, name).unwrap().container)
     }
 
     /// R13.11, R13.12
     #[test]
     fn requests_and_limits_become_cgroup_values() {
-        let values = container_resources(&container(&[("cpu", "500m")], &[("cpu", "1"), ("memory", "64Mi")]));
+        let a = container("a", json!({"cpu": "500m"}), json!({"cpu": "1", "memory": "64Mi"}));
+        let c = container("c", json!({}), json!({"cpu": "1m"}));
+        let pod = pod("Burstable", json!({"containers": [a, {"name": "b"}, c]}));
+        let values = of(&pod, "a");
         assert_eq!(values.cpu_shares, Some(512));
         assert_eq!(values.cpu_quota, Some(100_000));
         assert_eq!(values.memory_limit, Some(64 << 20));
-        assert_eq!(container_resources(&Container::default()).cpu_shares, Some(2));
-        assert_eq!(container_resources(&container(&[], &[("cpu", "1m")])).cpu_quota, Some(1000));
+        assert_eq!(of(&pod, "b").cpu_shares, Some(2));
+        assert_eq!(of(&pod, "c").cpu_quota, Some(1000));
+    }
+
+    /// R13.3, R13.14: the peak counts, and one container without a limit takes the Pod's away.
+    #[test]
+    fn a_pods_cgroup_holds_what_its_containers_may_use() {
+        let both = |cpu: &str| json!({"cpu": cpu, "memory": "1Mi"});
+        let mut sidecar = container("b", both("1"), both("1"));
+        sidecar["restartPolicy"] = json!("Always");
+        let inits =
+            json!([container("a", both("2"), both("2")), sidecar, container("c", both("3"), both("3"))]);
+        let apps = json!([container("d", both("1"), both("1"))]);
+        let example = pod("Guaranteed", json!({"initContainers": inits, "containers": apps}));
+        let values = pod_resources(&example);
+        assert_eq!(values.cpu_shares, Some(4096));
+        assert_eq!(values.cpu_quota, Some(400_000));
+        assert_eq!(values.memory_limit, Some(2 << 20));
+        let open =
+            pod("Burstable", json!({"containers": [container("d", both("1"), both("1")), {"name": "e"}]}));
+        assert_eq!((pod_resources(&open).cpu_quota, pod_resources(&open).memory_limit), (None, None));
+        let none = pod("BestEffort", json!({"containers": [{"name": "e"}]}));
+        assert_eq!(pod_resources(&none), Resources { cpu_shares: Some(2), ..Resources::default() });
+    }
+
+    /// R13.4, R13.13, R13.14: pod-level amounts stand for the sum and limit each container.
+    #[test]
+    fn pod_level_resources_rule() {
+        let level =
+            json!({"requests": {"cpu": "2", "memory": "1Gi"}, "limits": {"cpu": "3", "memory": "2Gi"}});
+        let a = container("a", json!({"cpu": "1"}), json!({"memory": "1Gi"}));
+        let pod = pod(
+            "Burstable",
+            json!({"resources": level, "overhead": {"cpu": "1"}, "containers": [a, {"name": "b"}]}),
+        );
+        let values = pod_resources(&pod);
+        assert_eq!((values.cpu_shares, values.cpu_quota), (Some(3072), Some(400_000)));
+        assert_eq!(values.memory_limit, Some(2 << 30));
+        assert_eq!((of(&pod, "a").memory_limit, of(&pod, "a").cpu_quota), (Some(1 << 30), Some(300_000)));
+        assert_eq!((of(&pod, "b").memory_limit, of(&pod, "b").cpu_shares), (Some(2 << 30), Some(2)));
+    }
+
+    /// R13.15
+    #[test]
+    fn who_is_killed_first() {
+        let memory = |amount: &str| json!({"memory": amount});
+        let mut sidecar = container("s", json!({}), json!({}));
+        sidecar["restartPolicy"] = json!("Always");
+        let apps =
+            json!([container("a", memory("250Mi"), json!({})), container("b", memory("500Mi"), json!({}))]);
+        let spec = json!({"initContainers": [sidecar, {"name": "i"}], "containers": apps});
+        let score =
+            |pod: &Pod, name: &str| oom_score_adj(pod, &super::super::find(pod, name).unwrap(), 1000 << 20);
+        let burstable = pod("Burstable", spec.clone());
+        assert_eq!(["a", "b", "s", "i"].map(|name| score(&burstable, name)), [750, 500, 750, 999]);
+        assert_eq!(score(&pod("Guaranteed", spec.clone()), "a"), -997);
+        assert_eq!(score(&pod("BestEffort", spec.clone()), "a"), 1000);
+        let mut critical = spec.clone();
+        critical["priority"] = json!(NODE_CRITICAL);
+        assert_eq!(score(&pod("BestEffort", critical), "a"), -997);
+        let mut level = spec;
+        level["resources"] = json!({"requests": {"memory": "900Mi"}});
+        assert_eq!(score(&pod("Burstable", level), "a"), 700);
     }
 }

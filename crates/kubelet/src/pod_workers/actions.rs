@@ -45,6 +45,7 @@ impl PodWorker {
                 self.hook(pod, container, instance, true, status);
             }
             Action::Signal { instance, signal, .. } => self.signal(pod, instance, *signal),
+            Action::Resize => self.resize(pod),
             Action::RemoveInstance { instance, .. } => self.remove_instance(instance),
             Action::ConfirmDeletion => self.confirm_deletion(status),
             // The caller ends the task.
@@ -319,6 +320,7 @@ impl PodWorker {
                     if problem.is_none() { VolumesState::Unmounted } else { VolumesState::Mounted };
             }
             Outcome::Refreshed => self.local.refreshing = false,
+            Outcome::Resized { result } => self.resized(result),
             Outcome::Published { status, accepted, gone } => {
                 self.published.in_flight = false;
                 self.published.gone |= gone;

@@ -102,6 +102,7 @@ impl PodWorker {
             image: label(labels::IMAGE),
             image_id: label(labels::IMAGE_ID),
             user: serde_json::from_str(&label(labels::USER)).ok(),
+            resources: serde_json::from_str(&label(labels::RESOURCES)).ok(),
         }
     }
 

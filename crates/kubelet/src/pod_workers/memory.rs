@@ -29,6 +29,11 @@ pub(super) fn load(context: &Context, uid: &str) -> PodMemory {
     memory
 }
 
+/// The Pod with the resources an earlier process had granted it.
+pub(crate) fn stored_pod(context: &Context, uid: &str) -> Option<Pod> {
+    read(&context.pod_dir(uid).join(FILE)).map(|stored| stored.pod)
+}
+
 /// All Pods an earlier process worked on.
 pub(crate) fn stored_pods(context: &Context) -> Vec<StoredPod> {
     let folders = fs::read_dir(context.config.data_dir.join("pods")).into_iter().flatten().flatten();

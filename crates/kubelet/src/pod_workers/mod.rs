@@ -3,6 +3,7 @@
 mod actions;
 mod facts;
 mod memory;
+mod resize;
 mod sandbox;
 mod start;
 
@@ -14,8 +15,8 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use outrigger_pod_lifecycle::{
-    Action, Decision, Desired, Failure, Gates, HookState, Input, NodeFacts, Operation, PodMemory,
-    SandboxOperation, StopSignal, VolumesState,
+    Action, Decision, Desired, Failure, Gates, HookState, Input, NodeFacts, Operation, PendingResize,
+    PodMemory, ResizeFacts, SandboxOperation, StopSignal, VolumesState,
 };
 use outrigger_runtime::Sandbox;
 use tokio::sync::{Notify, watch};
@@ -23,12 +24,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::allocation::same_resources;
 use crate::context::{Context, PodKey};
 use crate::env::PodAddresses;
 use crate::prober::Prober;
 use crate::status;
 
-pub(crate) use memory::stored_pods;
+pub(crate) use memory::{stored_pod, stored_pods};
 pub(crate) use sandbox::discard;
 
 /// Looking again although nothing seems to have happened (R2.19).
@@ -41,7 +43,10 @@ const REFRESH: Duration = Duration::from_secs(45);
 /// What a worker is told from outside.
 #[derive(Clone, Debug)]
 pub(crate) struct Assignment {
+    /// The newest object, with the resources the node has granted.
     pub(crate) pod: Arc<Pod>,
+    /// What it asks for beyond that.
+    pub(crate) pending: Option<PendingResize>,
     pub(crate) desired: Desired,
 }
 
@@ -75,6 +80,9 @@ enum Outcome {
         problem: Option<String>,
     },
     Refreshed,
+    Resized {
+        result: Result<(), String>,
+    },
     Published {
         status: Box<PodStatus>,
         accepted: bool,
@@ -126,6 +134,10 @@ struct Local {
     refreshing: bool,
     messages: HashMap<String, String>,
     confirming: bool,
+    resizing: bool,
+    resize_failure: Option<(String, outrigger_api::MonoTime)>,
+    /// The Pod as it was last written down.
+    saved: Option<Arc<Pod>>,
 }
 
 /// What the API server is known to have.
@@ -204,13 +216,16 @@ impl PodWorker {
         }
         let pod = assignment.pod;
         let now = self.context.clock.now();
-        let decision = self.decide(&pod, &desired, now);
-        if decision.memory != self.memory {
+        let decision = self.decide(&pod, &desired, assignment.pending, now);
+        // What was granted must outlive this process too.
+        let granted = self.local.saved.as_ref().is_some_and(|saved| same_resources(saved, &pod));
+        if decision.memory != self.memory || !granted {
             if let Err(error) = memory::save(&self.context, &pod, &decision.memory) {
                 warn!(pod = %self.key.name, error = &error as &dyn std::error::Error, "memory not written");
                 return Turn::Sleep(RETRY);
             }
             self.memory = decision.memory.clone();
+            self.local.saved = Some(pod.clone());
         }
         self.publish(&decision.status, &desired);
         for event in &decision.events {
@@ -234,7 +249,14 @@ impl PodWorker {
         Turn::Sleep(due.min(LONGEST_SLEEP))
     }
 
-    fn decide(&mut self, pod: &Pod, desired: &Desired, now: outrigger_api::Now) -> Decision {
+    fn decide(
+        &mut self,
+        pod: &Pod,
+        desired: &Desired,
+        pending: Option<PendingResize>,
+        now: outrigger_api::Now,
+    ) -> Decision {
+        let resize = ResizeFacts { pending, ..self.resize_facts() };
         let sandboxes = self.sandbox_facts();
         let containers = self.container_facts(pod);
         if let VolumesState::Mounting { problem } = &mut self.local.volumes {
@@ -254,6 +276,7 @@ impl PodWorker {
             sandbox_failure: self.local.sandbox_failure.as_ref(),
             containers: &containers,
             volumes: &self.local.volumes,
+            resize: &resize,
             memory: &self.memory,
             gates: &Gates::default(),
             now,

@@ -22,7 +22,11 @@ pub(super) async fn create(context: &Context, pod: &Pod, attempt: u32) -> Result
         pod_hostname(pod, &context.config.cluster_domain).map_err(|error| error.to_string())?.kernel
     };
     let mut netns = None;
-    let mut labels = BTreeMap::from([(labels::HOST_NETWORK.to_owned(), host_network.to_string())]);
+    let pod_level = pod.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+    let mut labels = BTreeMap::from([
+        (labels::HOST_NETWORK.to_owned(), host_network.to_string()),
+        (labels::RESOURCES.to_owned(), labels::resources(pod_level)),
+    ]);
     if !host_network {
         let network = context.network.set_up(&endpoint, &host_ports(pod)).await.map_err(|e| e.to_string())?;
         let ips: Vec<String> = network.ips.iter().map(ToString::to_string).collect();

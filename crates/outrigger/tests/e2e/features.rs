@@ -1,12 +1,14 @@
 //! What a Pod can ask for, with real containers: one cluster, few Pods, many questions in each.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::suite::{Cluster, Images, Kubectl, kubectls};
+use crate::suite::{Cluster, Images, Kubectl, PATIENCE, kubectls};
 
 mod admission;
+mod resources;
 
 /// One cluster for all of it, because starting one costs more than the questions.
 #[tokio::test(flavor = "multi_thread")]
@@ -15,6 +17,8 @@ async fn pods_get_what_they_ask_for() {
     let cluster = Cluster::up(images, "10.206.0.0/24").await;
     let kubectl = cluster.kubectl(&kubectls()[0]);
     admission::refused_pods(&kubectl).await;
+    resources::resized_in_place(&kubectl).await;
+    resources::pod_level_and_out_of_memory(&kubectl).await;
     cluster.down().await;
 }
 
@@ -29,4 +33,45 @@ async fn wait(kubectl: &Kubectl, name: &str, condition: &str) {
 
 async fn delete(kubectl: &Kubectl, name: &str) {
     kubectl.run(&format!("delete pod {name} --grace-period=1")).await;
+}
+
+/// Asks again until it is so; for what no event tells.
+async fn eventually(is_so: impl AsyncFn() -> bool) {
+    let asked = async {
+        let mut tick = tokio::time::interval(Duration::from_millis(50));
+        while !is_so().await {
+            tick.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asked).await.expect("it never was so");
+}
+
+/// A container in which commands are run.
+#[derive(Clone, Copy)]
+struct Shell<'a> {
+    kubectl: &'a Kubectl,
+    pod: &'a str,
+    container: &'a str,
+}
+
+impl Shell<'_> {
+    /// What a script prints; it must end well.
+    async fn run(self, script: &str) -> String {
+        let line = format!("exec -i {} -c {} -- sh -s", self.pod, self.container);
+        self.kubectl.run_with(&line, script).await
+    }
+
+    /// The first of these files that is there, on v1 and v2.
+    async fn number(self, v1: &str, v2: &str) -> u64 {
+        let text = self.run(&format!("cat /sys/fs/cgroup/{v1} 2>/dev/null || cat /sys/fs/cgroup/{v2}")).await;
+        text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("{text}"))
+    }
+
+    async fn cpu_quota(self) -> u64 {
+        self.number("cpu/cpu.cfs_quota_us", "cpu.max").await
+    }
+
+    async fn memory_limit(self) -> u64 {
+        self.number("memory/memory.limit_in_bytes", "memory.max").await
+    }
 }

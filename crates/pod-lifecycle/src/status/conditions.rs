@@ -10,7 +10,9 @@ use crate::spec::Role;
 use crate::turn::Turn;
 
 /// The types this node owns, in the order they are written (R9.13).
-const OWNED: [&str; 6] = [
+const OWNED: [&str; 8] = [
+    "PodResizePending",
+    "PodResizeInProgress",
     "PodReadyToStartContainers",
     "Initialized",
     "Ready",
@@ -48,6 +50,7 @@ impl Turn<'_> {
         let known = old.conditions.clone().unwrap_or_default();
         let mut all: Vec<PodCondition> =
             known.iter().filter(|condition| !OWNED.contains(&condition.type_.as_str())).cloned().collect();
+        all.extend(self.resize_conditions().into_iter().map(|verdict| self.dated(verdict, &known)));
         if let Some(disruption) = self.disruption() {
             all.retain(|condition| condition.type_ != disruption.ty);
             all.push(self.dated(disruption, &known));
@@ -197,6 +200,25 @@ impl Turn<'_> {
             },
             _ => Verdict { ty: TYPE, status: false, reason: None, message: None },
         }
+    }
+
+    /// R9.21.
+    fn resize_conditions(&self) -> Vec<Verdict> {
+        let mut all = Vec::new();
+        if self.memory.worker != Worker::Syncing {
+            return all;
+        }
+        if let Some(pending) = &self.input.resize.pending {
+            let (reason, message) = pending.words();
+            let message = Some(message.to_owned());
+            all.push(Verdict { reason: Some(reason), message, ..Verdict::yes("PodResizePending") });
+        }
+        if self.is_resizing() {
+            let failure = self.input.resize.failure.as_ref().map(|(message, _)| message.clone());
+            let reason = failure.is_some().then_some("Error");
+            all.push(Verdict { reason, message: failure, ..Verdict::yes("PodResizeInProgress") });
+        }
+        all
     }
 
     /// R8.27, R8.29.

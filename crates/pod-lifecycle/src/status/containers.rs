@@ -71,7 +71,7 @@ impl Turn<'_> {
             ready,
             started: (entry.role != Role::Ephemeral).then_some(started),
             user: newest.and_then(|instance| instance.user.clone()),
-            resources: Some(resources(entry)),
+            resources: Some(self.resources(entry)),
             allocated_resources: entry
                 .full()
                 .and_then(|container| container.resources.as_ref()?.requests.clone())
@@ -129,6 +129,13 @@ impl Turn<'_> {
         let removed = self.memory_of(entry.name()).removed_exit?;
         let same = entry.newest().is_some_and(|instance| instance.id == removed.instance);
         (!same).then(|| removed_state(&removed))
+    }
+
+    /// What is really applied, or will be once it runs (R13.30).
+    fn resources(&self, entry: &Entry<'_>) -> ResourceRequirements {
+        let actual = entry.running().and_then(|instance| instance.resources.clone());
+        let asked = || entry.full().and_then(|container| container.resources.clone());
+        actual.or_else(asked).unwrap_or_default()
     }
 
     fn never_ran(&self) -> bool {
@@ -267,10 +274,6 @@ fn synthetic(reason: &str, message: &str) -> ContainerState {
         ..ContainerStateTerminated::default()
     };
     ContainerState { terminated: Some(terminated), ..ContainerState::default() }
-}
-
-fn resources(entry: &Entry<'_>) -> ResourceRequirements {
-    entry.full().and_then(|container| container.resources.clone()).unwrap_or_default()
 }
 
 fn volume_mounts(entry: &Entry<'_>) -> Option<Vec<VolumeMountStatus>> {

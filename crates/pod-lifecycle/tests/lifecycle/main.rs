@@ -4,6 +4,7 @@ mod agent_restart;
 mod any_pod;
 mod images;
 mod probes;
+mod resize;
 mod restart;
 mod sim;
 mod start;

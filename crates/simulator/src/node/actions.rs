@@ -35,6 +35,7 @@ impl Node {
             Action::RemoveInstance { container, instance } => {
                 self.small(pod, container, instance, Small::Remove);
             }
+            Action::Resize => self.resize(pod),
             Action::ConfirmDeletion => self.confirm_deletion(pod, status),
             Action::Forget => self.forget(pod),
         }
@@ -60,6 +61,16 @@ impl Node {
         let problem = self.fails(pod);
         let wait = self.latency(pod) + if problem { RETRY } else { Duration::ZERO };
         self.expect(pod, wait, Event::Unmounted { problem });
+    }
+
+    fn resize(&mut self, pod: PodIndex) {
+        let Some(worker) = &mut self.slot(pod).worker else { return };
+        if std::mem::replace(&mut worker.resize.operation, true) {
+            return;
+        }
+        self.note(pod, || What::Resize);
+        let wait = self.latency(pod);
+        self.expect(pod, wait, Event::Resized);
     }
 
     fn create_sandbox(&mut self, pod: PodIndex, attempt: u32) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use outrigger_pod_lifecycle::{Decision, Desired, HookState, Input, PodMemory, VolumesState};
+use outrigger_pod_lifecycle::{Decision, Desired, HookState, Input, PodMemory, ResizeFacts, VolumesState};
 
 use super::{BOOT, Event, LONGEST_SLEEP, Node, PodIndex, SETBACK, Worker};
 use crate::chaos::Death;
@@ -33,6 +33,7 @@ impl Node {
             sandbox_operation: None,
             sandbox_failure: None,
             volumes: if resumed { VolumesState::Unknown } else { VolumesState::Unmounted },
+            resize: ResizeFacts::default(),
             small: BTreeSet::new(),
             probes: BTreeMap::new(),
             wake: None,
@@ -165,6 +166,7 @@ impl Node {
     fn decide(&self, pod: PodIndex) -> Decision {
         let slot = &self.slots[pod.0];
         let Some(worker) = &slot.worker else { return Decision::default() };
+        let resize = ResizeFacts { pending: slot.pending_resize.clone(), ..worker.resize.clone() };
         (self.decide)(&Input {
             pod: &worker.seen,
             desired: &worker.desired,
@@ -174,6 +176,7 @@ impl Node {
             sandbox_failure: worker.sandbox_failure.as_ref(),
             containers: &slot.containers,
             volumes: &worker.volumes,
+            resize: &resize,
             memory: &worker.memory,
             gates: &self.gates,
             now: self.clocks(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodStatus};
 use outrigger_pod_lifecycle::{
-    ContainerFacts, Decision, InstanceState, PodMemory, Role, SandboxFacts, init_role,
+    ContainerFacts, Decision, InstanceState, PendingResize, PodMemory, Role, SandboxFacts, init_role,
 };
 
 use super::{Node, PodIndex, Slot};
@@ -62,6 +62,17 @@ impl Node {
     /// The next attempts to make a sandbox fail.
     pub fn fail_sandboxes(&mut self, pod: PodIndex, times: u32) {
         self.slot(pod).sandbox_failures = times;
+    }
+
+    /// Changes of resources fail so from now on; `None`: they succeed.
+    pub fn fail_resizes(&mut self, pod: PodIndex, why: Option<&str>) {
+        self.slot(pod).resize_failure = why.map(str::to_owned);
+    }
+
+    /// The node's admission has not granted what the Pod asks for.
+    pub fn hold_resize(&mut self, pod: PodIndex, pending: Option<PendingResize>) {
+        self.slot(pod).pending_resize = pending;
+        self.will(pod, std::time::Duration::ZERO, super::Event::Wake);
     }
 
     /// Whether the node has nothing left of the Pod.

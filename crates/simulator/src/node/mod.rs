@@ -17,8 +17,8 @@ use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use outrigger_api::{MonoTime, Now, WallTime};
 use outrigger_pod_lifecycle::{
-    ContainerFacts, Decision, Desired, Failure, Gates, Input, NodeFacts, PodMemory, ProbeKind, SandboxFacts,
-    SandboxOperation, VolumesState,
+    ContainerFacts, Decision, Desired, Failure, Gates, Input, NodeFacts, PendingResize, PodMemory, ProbeKind,
+    ResizeFacts, SandboxFacts, SandboxOperation, VolumesState,
 };
 
 use crate::chaos::Chaos;
@@ -86,6 +86,10 @@ pub(crate) struct Slot {
     pub(crate) mounted: bool,
     pub(crate) scripts: BTreeMap<String, Script>,
     pub(crate) sandbox_failures: u32,
+    /// Why changes of resources fail, while they do.
+    pub(crate) resize_failure: Option<String>,
+    /// What is asked for beyond the spec the agent sees, and not granted.
+    pub(crate) pending_resize: Option<PendingResize>,
     pub(crate) timeline: Vec<Entry>,
     pub(crate) checker: Checker,
     pub(crate) forgotten: bool,
@@ -106,6 +110,7 @@ pub(crate) struct Worker {
     pub(crate) sandbox_operation: Option<SandboxOperation>,
     pub(crate) sandbox_failure: Option<Failure>,
     pub(crate) volumes: VolumesState,
+    pub(crate) resize: ResizeFacts,
     /// Signals and removals in flight, so that the same is not begun twice at once.
     pub(crate) small: BTreeSet<(String, Small)>,
     pub(crate) probes: BTreeMap<(String, ProbeKind), ProbeWorker>,
@@ -148,6 +153,7 @@ pub(crate) enum Event {
     Probe { container: String, kind: ProbeKind, instance: String },
     Published { status: Box<PodStatus>, accepted: bool },
     Confirmed,
+    Resized,
     // What happens by itself.
     Exit { container: String, instance: String, code: i32 },
     AgentStarts,

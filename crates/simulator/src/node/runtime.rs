@@ -74,6 +74,7 @@ impl Node {
                 worker.confirming = false;
                 true
             }
+            Event::Resized => self.resized(pod),
             Event::Exit { container, instance, code } => self.exit(pod, &container, &instance, code),
             Event::AgentStarts => {
                 self.start_agent();
@@ -87,6 +88,28 @@ impl Node {
         slot.mounted = mounted;
         let state = if mounted { VolumesState::Mounted } else { VolumesState::Unmounted };
         slot.worker.as_mut().map(|worker| worker.volumes = state).is_some()
+    }
+
+    /// Everything that runs has what the spec says, or nothing has changed.
+    fn resized(&mut self, pod: PodIndex) -> bool {
+        let now = self.clocks().mono;
+        let slot = self.slot(pod);
+        let failure = slot.resize_failure.clone();
+        let Some(worker) = &mut slot.worker else { return false };
+        worker.resize.operation = false;
+        worker.resize.failure = failure.map(|message| (message, now));
+        if worker.resize.failure.is_some() {
+            return true;
+        }
+        worker.resize.pod = worker.seen.spec.as_ref().and_then(|spec| spec.resources.clone());
+        let names: Vec<String> = slot.containers.keys().cloned().collect();
+        for name in names {
+            let resources = slot.container(&name).and_then(|it| it.resources.clone());
+            if let Some(newest) = slot.facts(&name).instances.last_mut() {
+                newest.resources = resources;
+            }
+        }
+        true
     }
 
     fn failure(&self, reason: FailureReason, message: &str) -> Failure {
@@ -199,6 +222,7 @@ impl Node {
         let (now, wall) = (self.now, self.clocks().wall);
         let slot = self.slot(pod);
         let image = slot.image_of(container);
+        let resources = slot.container(container).and_then(|it| it.resources.clone());
         let run = slot.behaviour(container, &id);
         let state = match &run.start_error {
             None => InstanceState::Running { started_at: wall },
@@ -231,6 +255,7 @@ impl Node {
             image,
             image_id: "sha256:1".into(),
             user: None,
+            resources,
         });
         let object = slot.disk.as_ref().map(|(pod, _)| Arc::clone(pod));
         slot.checker.began((now, wall), object.as_deref(), &slot.containers, container);

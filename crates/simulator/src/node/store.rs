@@ -32,6 +32,8 @@ impl Node {
             mounted: false,
             scripts,
             sandbox_failures: 0,
+            resize_failure: None,
+            pending_resize: None,
             timeline: Vec::new(),
             checker: Checker::default(),
             forgotten: false,

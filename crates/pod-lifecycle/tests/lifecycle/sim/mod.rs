@@ -144,6 +144,7 @@ impl Sim {
                     | What::PreStop { .. }
                     | What::Signal { .. }
                     | What::Exit { .. }
+                    | What::Resize
                     | What::Unmount
                     | What::ConfirmDeletion
                     | What::Forget
