@@ -4,7 +4,9 @@
 //!
 //! ```text
 //! D <description> <name>                   a definition; its number is its position among the D lines
-//! F <flags> <type> <description> <name>    a field of the definition above; flags: r required, - none
+//! F <flags> <type> <number> <description> <name>    a field of the definition above; flags: r required, - none;
+//!                                          the number is its protobuf field number, 0 where it has none,
+//!                                          behind those of structs that JSON spells out in place (`2/5`)
 //! K <definition> <kind> <version> <group>  the definition of an API kind; an empty group is core
 //! ```
 //!
@@ -12,7 +14,7 @@
 //! `o` anything, `[T` list, `{T` map, `@7` definition number 7. A description is a number: its position in
 //! `descriptions.txt.gz`, where texts are separated by NUL; equal texts are stored once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
@@ -23,10 +25,15 @@ use serde_json::Value;
 
 #[path = "build/kinds.rs"]
 mod kinds;
+#[path = "build/wire.rs"]
+mod wire;
+
+use wire::{Path as MessagePath, Place};
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=build/kinds.rs");
+    println!("cargo::rerun-if-changed=build/wire.rs");
     let out = std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");
     let mut roots = Roots::default();
     kinds::add_all(&mut roots);
@@ -46,13 +53,28 @@ fn write(path: &Path, text: &str) {
 pub(crate) struct Roots {
     generator: SchemaGenerator,
     kinds: Vec<(String, &'static str, &'static str, &'static str)>,
+    messages: Vec<(String, MessagePath)>,
 }
 
 impl Roots {
     /// An API kind.
-    pub(crate) fn kind<T: Resource + JsonSchema>(&mut self) {
-        self.plain::<T>();
+    pub(crate) fn kind<T, M>(&mut self)
+    where
+        T: Resource + JsonSchema,
+        M: prost::Message + Default + std::fmt::Debug,
+    {
+        self.sent::<T, M>();
         self.kinds.push((T::schema_name().into_owned(), T::KIND, T::VERSION, T::GROUP));
+    }
+
+    /// A type that has a protobuf form.
+    pub(crate) fn sent<T, M>(&mut self)
+    where
+        T: JsonSchema,
+        M: prost::Message + Default + std::fmt::Debug,
+    {
+        self.plain::<T>();
+        self.messages.push((T::schema_name().into_owned(), MessagePath::root(wire::show::<M>)));
     }
 
     /// A type that is sent without being a kind of its own group.
@@ -64,7 +86,8 @@ impl Roots {
         let definitions: BTreeMap<String, Value> =
             self.generator.take_definitions(true).into_iter().collect();
         let numbers = definitions.keys().enumerate().map(|(number, name)| (name.clone(), number)).collect();
-        let mut table = Table { numbers, ..Table::default() };
+        let wire = wire_numbers(self.messages, &definitions);
+        let mut table = Table { numbers, wire, ..Table::default() };
         for (name, schema) in &definitions {
             table.definition(name, schema);
         }
@@ -78,6 +101,8 @@ impl Roots {
 #[derive(Default)]
 struct Table {
     numbers: HashMap<String, usize>,
+    /// Protobuf field numbers by definition and field.
+    wire: WireNumbers,
     structure: String,
     descriptions: Vec<String>,
     seen: HashMap<String, usize>,
@@ -92,7 +117,9 @@ impl Table {
             let flags = if is_required(field, schema, parent) { "r" } else { "-" };
             let about = self.description(schema);
             let type_text = self.type_text(schema);
-            writeln!(self.structure, "F {flags} {type_text} {about} {field}").expect("memory");
+            let number = self.wire.get(name).and_then(|fields| fields.get(field.as_str()));
+            let number = number.map_or("0", String::as_str);
+            writeln!(self.structure, "F {flags} {type_text} {number} {about} {field}").expect("memory");
         }
     }
 
@@ -127,6 +154,64 @@ impl Table {
             _ => "o".to_owned(),
         }
     }
+}
+
+type WireNumbers = HashMap<String, HashMap<String, String>>;
+
+/// The protobuf field numbers of everything that can be reached from the messages that are sent as a whole.
+fn wire_numbers(roots: Vec<(String, MessagePath)>, definitions: &BTreeMap<String, Value>) -> WireNumbers {
+    let mut found = WireNumbers::new();
+    let mut open = VecDeque::from(roots);
+    while let Some((name, path)) = open.pop_front() {
+        if found.contains_key(&name) {
+            continue;
+        }
+        let properties = definitions[&name]["properties"].as_object();
+        let wanted = properties.into_iter().flatten().map(|(field, _)| wire::plain(field)).collect();
+        let known = path.message_fields(&wanted);
+        let mut numbers = HashMap::new();
+        for (field, schema) in properties.into_iter().flatten() {
+            let Some(message_field) = known.get(&wire::plain(field)) else {
+                let excused = matches!(field.as_str(), "apiVersion" | "kind") || is_newer(&name, field);
+                assert!(excused, "{name}.{field} has no protobuf field number");
+                continue;
+            };
+            numbers.insert(field.clone(), message_field.text());
+            if let Some((inner, place)) = inner_message(schema)
+                && definitions[inner]["properties"].is_object()
+            {
+                open.push_back((inner.to_owned(), path.step(message_field, place)));
+            }
+        }
+        found.insert(name, numbers);
+    }
+    found
+}
+
+/// Fields, all of features that are off by default, that came after the release `k8s-pb` was made from: they travel in
+/// JSON only.
+const NEWER: &[(&str, &[&str])] = &[
+    ("CSIDriverSpec", &["preventPodSchedulingIfMissing"]),
+    ("Device", &["nodeAllocatableResourceMappings"]),
+    ("DeviceAttribute", &["bools", "ints", "strings", "versions"]),
+    ("ListMeta", &["shardInfo"]),
+    ("PodSpec", &["schedulingGroup"]),
+    ("PodStatus", &["nodeAllocatableResourceClaimStatuses"]),
+    ("ResourceHealth", &["message"]),
+    ("VolumeMountStatus", &["volumeStatus"]),
+];
+
+fn is_newer(definition: &str, field: &str) -> bool {
+    let short = definition.rsplit('.').next().unwrap_or_default();
+    NEWER.iter().any(|(name, fields)| *name == short && fields.contains(&field))
+}
+
+/// The definition a field holds, directly, in a list or in a map.
+fn inner_message(schema: &Value) -> Option<(&str, Place)> {
+    if let Some(name) = reference(schema).or_else(|| reference(&schema["items"])) {
+        return Some((name, Place::Value));
+    }
+    reference(&schema["additionalProperties"]).map(|name| (name, Place::MapValue))
 }
 
 /// Whether the published schema lists the field as required. The typed crate lists more: whatever its Rust type

@@ -1,5 +1,6 @@
-//! Request bodies: media types, size, and a tree that fits its kind (B5-B8, B14, B17-B20, D11-D13).
+//! Request bodies: media types, size, and a tree that fits its kind (B4-B8, B14, B17-B20, D11-D13).
 
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt;
@@ -8,6 +9,7 @@ use outrigger_api::{KindInfo, Object, StatusError};
 use outrigger_schema::{Definition, Parsed, check, parse_json, parse_yaml};
 use serde_json::Value;
 
+use crate::protobuf;
 use crate::respond::Body;
 
 /// B14.
@@ -68,7 +70,7 @@ pub(crate) fn invalid(
 ///
 /// # Errors
 /// 413 beyond the limit; 400 if the client broke off.
-pub(crate) async fn read(mut body: Body) -> Result<bytes::Bytes, StatusError> {
+pub(crate) async fn read(mut body: Body) -> Result<Bytes, StatusError> {
     let mut all = bytes::BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
@@ -102,15 +104,47 @@ pub(crate) fn unsupported_media_type(accepted: &str) -> StatusError {
     StatusError::new(415, Reason::UnsupportedMediaType, text)
 }
 
+/// What a body may be written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Formats {
+    /// B7.
+    All,
+    /// Custom kinds have no protobuf form (B5).
+    Text,
+}
+
+impl Formats {
+    /// Those of a kind.
+    pub(crate) fn of(kind: &KindInfo) -> Self {
+        if kind.custom { Self::Text } else { Self::All }
+    }
+}
+
 /// A body as a tree, whatever it is about.
 ///
 /// # Errors
-/// 415 for types other than JSON and YAML (B7); 400 for what cannot be parsed.
-pub(crate) fn tree(headers: &HeaderMap, bytes: &[u8], kind: &str) -> Result<Parsed, StatusError> {
+/// 415 for types the endpoint does not take (B5, B7); 400 for what cannot be parsed.
+pub(crate) fn tree(
+    headers: &HeaderMap,
+    bytes: &Bytes,
+    kind: &str,
+    formats: Formats,
+) -> Result<Parsed, StatusError> {
     let parsed = match media_type(headers).as_deref() {
         None | Some("" | "application/json") => parse_json(bytes),
         Some("application/yaml") => parse_yaml(bytes),
-        Some(_) => return Err(unsupported_media_type("application/json, application/yaml")),
+        Some(protobuf::MEDIA_TYPE) if formats == Formats::All => {
+            let value = protobuf::decode(bytes.clone())
+                .map_err(|error| unrecognized(kind, &error.to_string(), bytes))?;
+            return Ok(Parsed { value, ..Parsed::default() });
+        }
+        Some(_) => {
+            let text = "application/json, application/yaml";
+            return Err(match formats {
+                Formats::All => unsupported_media_type(&format!("{text}, {}", protobuf::MEDIA_TYPE)),
+                Formats::Text => unsupported_media_type(text),
+            });
+        }
     };
     parsed.map_err(|error| {
         unrecognized(kind, &format!("couldn't get version/kind; json parse error: {error}"), bytes)
@@ -150,11 +184,11 @@ pub(crate) struct Decoded {
 pub(crate) fn object(
     kind: &KindInfo,
     headers: &HeaderMap,
-    bytes: &[u8],
+    bytes: &Bytes,
     validation: FieldValidation,
 ) -> Result<Decoded, StatusError> {
     let yaml = media_type(headers).as_deref() == Some("application/yaml");
-    let parsed = tree(headers, bytes, &kind.kind)?;
+    let parsed = tree(headers, bytes, &kind.kind, Formats::of(kind))?;
     let duplicates = parsed.duplicates.iter().map(|path| {
         if yaml {
             format!("key \"{path}\" already set in map")
@@ -283,7 +317,7 @@ mod tests {
 
     fn pod(body: &str, validation: FieldValidation) -> Result<Decoded, StatusError> {
         let kind = Registry::builtin().find("", "v1", "pods").unwrap();
-        object(&kind, &HeaderMap::new(), body.as_bytes(), validation)
+        object(&kind, &HeaderMap::new(), &Bytes::copy_from_slice(body.as_bytes()), validation)
     }
 
     /// D12, D13

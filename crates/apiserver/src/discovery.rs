@@ -10,7 +10,7 @@ use outrigger_api::{KindInfo, StatusError};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256, Sha512};
 
-use crate::negotiate::{Endpoint, accept_clauses, negotiate};
+use crate::negotiate::{Endpoint, Protobuf, accept_clauses, negotiate};
 use crate::request::Query;
 use crate::respond::{self, Body, Layout};
 
@@ -69,7 +69,7 @@ pub(crate) fn version(
 }
 
 fn layout(headers: &HeaderMap, query: &Query) -> Result<Layout, StatusError> {
-    Ok(negotiate(headers, query, Endpoint::PlainOnly)?.layout)
+    Ok(negotiate(headers, query, Endpoint::PlainOnly, Protobuf::None)?.layout)
 }
 
 fn group_body(group: &Group) -> Value {

@@ -13,7 +13,7 @@ use outrigger_api::{KindInfo, StatusError};
 
 use crate::auth::{Attributes, Identity, Peer, authenticate, authorize};
 use crate::codec;
-use crate::negotiate::{Endpoint as Negotiated, negotiate};
+use crate::negotiate::{Accepted, Endpoint as Negotiated, Protobuf, negotiate};
 use crate::pipeline::{self, Deleted, Write, WriteOptions, Written};
 use crate::present::{IncludeObject, View};
 use crate::request::{Query, ResourcePath, Target, Verb, method_not_allowed};
@@ -149,9 +149,14 @@ fn check_shape(call: &Call, method: &Method) -> Result<(), StatusError> {
 }
 
 impl Call {
+    /// What the client wants the answer in.
+    pub(crate) fn accepted(&self, endpoint: Negotiated) -> Result<Accepted, StatusError> {
+        negotiate(&self.headers, &self.query, endpoint, Protobuf::of(&self.kind))
+    }
+
     /// The view a write or read of one object answers with.
     pub(crate) fn view(&self, api: &Api, endpoint: Negotiated) -> Result<View<'_>, StatusError> {
-        let accepted = negotiate(&self.headers, &self.query, endpoint)?;
+        let accepted = self.accepted(endpoint)?;
         let include = match accepted.shape {
             crate::negotiate::Shape::Table(_) => IncludeObject::parse(self.query.get("includeObject"))?,
             _ => IncludeObject::Metadata,
@@ -264,7 +269,7 @@ async fn delete_options(call: &Call, request: Request<Body>) -> Result<DeleteOpt
     if bytes.is_empty() {
         return DeleteOptions::from_query(call.query.pairs());
     }
-    let parsed = codec::tree(&call.headers, &bytes, "DeleteOptions")?;
+    let parsed = codec::tree(&call.headers, &bytes, "DeleteOptions", codec::Formats::of(&call.kind))?;
     let mut options = DeleteOptions::from_body(&parsed.value)?;
     options.dry_run |= call.query.find("dryRun").is_some_and(|word| !word.is_empty());
     Ok(options)

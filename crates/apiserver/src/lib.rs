@@ -23,6 +23,7 @@ mod non_resource;
 mod pipeline;
 pub mod pki;
 mod present;
+mod protobuf;
 mod read;
 mod request;
 mod respond;

@@ -2,9 +2,10 @@
 
 use http::HeaderMap;
 use http::header::{ACCEPT, USER_AGENT};
-use outrigger_api::StatusError;
 use outrigger_api::status::{Details, Reason};
+use outrigger_api::{KindInfo, StatusError};
 
+use crate::protobuf;
 use crate::request::Query;
 use crate::respond::Layout;
 
@@ -45,21 +46,49 @@ pub(crate) struct Accepted {
     pub(crate) shape: Shape,
 }
 
-/// What the endpoint can do beyond plain JSON and YAML.
+/// What the endpoint can do beyond plain objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     /// One object: Table and PartialObjectMetadata.
     Object,
     /// A list: Table and PartialObjectMetadataList.
     List,
-    /// A watch: JSON only, with Table and PartialObjectMetadata.
+    /// A watch: no YAML, with Table and PartialObjectMetadata.
     Watch,
     /// No conversions (G8).
     PlainOnly,
 }
 
-const MEDIA_TYPES: &str = "application/json, application/yaml";
-const WATCH_TYPES: &str = "application/json;stream=watch";
+/// Whether there is a protobuf form of what is asked for: custom kinds and documents have none (B5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protobuf {
+    Offered,
+    None,
+}
+
+impl Protobuf {
+    /// That of a kind.
+    pub(crate) fn of(kind: &KindInfo) -> Self {
+        if kind.custom { Self::None } else { Self::Offered }
+    }
+
+    /// The media types served, as messages list them.
+    const fn media_types(self) -> &'static str {
+        match self {
+            Self::Offered => "application/json, application/yaml, application/vnd.kubernetes.protobuf",
+            Self::None => "application/json, application/yaml",
+        }
+    }
+
+    const fn watch_types(self) -> &'static str {
+        match self {
+            Self::Offered => {
+                "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+            }
+            Self::None => "application/json;stream=watch",
+        }
+    }
+}
 
 /// Chooses the best clause of `Accept` this endpoint can serve.
 ///
@@ -69,6 +98,7 @@ pub(crate) fn negotiate(
     headers: &HeaderMap,
     query: &Query,
     endpoint: Endpoint,
+    offer: Protobuf,
 ) -> Result<Accepted, StatusError> {
     let header =
         headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(",");
@@ -88,14 +118,20 @@ pub(crate) fn negotiate(
                 }
             }
             "application/yaml" if endpoint != Endpoint::Watch => Layout::Yaml,
+            protobuf::MEDIA_TYPE if offer == Protobuf::Offered => Layout::Protobuf,
             _ => continue,
         };
-        match clause.shape(endpoint) {
+        if layout == Layout::Protobuf && !clause.conversion.is_empty() {
+            // B10, B11: conversions are answered in JSON, which every client that asks for one lists too.
+            unusable = unusable.or_else(|| Some(only_accepted(offer)));
+            continue;
+        }
+        match clause.shape(endpoint, offer) {
             Ok(shape) => return Ok(Accepted { layout, shape }),
             Err(error) => unusable = unusable.or(Some(error)),
         }
     }
-    Err(unusable.unwrap_or_else(|| no_representation(endpoint)))
+    Err(unusable.unwrap_or_else(|| no_representation(endpoint, offer)))
 }
 
 /// The clauses in order of preference: by weight, then as written.
@@ -137,14 +173,14 @@ impl<'a> Clause<'a> {
         clause
     }
 
-    fn shape(&self, endpoint: Endpoint) -> Result<Shape, StatusError> {
+    fn shape(&self, endpoint: Endpoint, offer: Protobuf) -> Result<Shape, StatusError> {
         if self.conversion.is_empty() {
             return Ok(Shape::Plain);
         }
         let version = match (self.group, self.version) {
             ("meta.k8s.io", "v1") => MetaVersion::V1,
             ("meta.k8s.io", "v1beta1") => MetaVersion::V1beta1,
-            _ => return Err(only_accepted()),
+            _ => return Err(only_accepted(offer)),
         };
         match (self.conversion, endpoint) {
             ("Table", Endpoint::Object | Endpoint::List | Endpoint::Watch) => Ok(Shape::Table(version)),
@@ -158,7 +194,7 @@ impl<'a> Clause<'a> {
             ("PartialObjectMetadataList", Endpoint::Object) => Err(not_acceptable(
                 "you requested PartialObjectMetadataList, but the requested object is not a list",
             )),
-            _ => Err(only_accepted()),
+            _ => Err(only_accepted(offer)),
         }
     }
 }
@@ -189,17 +225,18 @@ fn not_acceptable(message: impl Into<String>) -> StatusError {
     StatusError::new(406, Reason::NotAcceptable, message)
 }
 
-fn only_accepted() -> StatusError {
-    not_acceptable(format!("only the following media types are accepted: {MEDIA_TYPES}"))
+fn only_accepted(offer: Protobuf) -> StatusError {
+    not_acceptable(format!("only the following media types are accepted: {}", offer.media_types()))
 }
 
-fn no_representation(endpoint: Endpoint) -> StatusError {
+fn no_representation(endpoint: Endpoint, offer: Protobuf) -> StatusError {
+    let (types, streams) = (offer.media_types(), offer.watch_types());
     if endpoint == Endpoint::Watch {
-        return not_acceptable(format!("only the following media types are accepted: {WATCH_TYPES}"));
+        return not_acceptable(format!("only the following media types are accepted: {streams}"));
     }
-    let streams = if endpoint == Endpoint::List { format!(", {WATCH_TYPES}") } else { String::new() };
+    let streams = if endpoint == Endpoint::List { format!(", {streams}") } else { String::new() };
     let mut error =
-        not_acceptable(format!("406: Not Acceptable\n\nAvailable representations: {MEDIA_TYPES}{streams}"));
+        not_acceptable(format!("406: Not Acceptable\n\nAvailable representations: {types}{streams}"));
     error.details = Some(Details::default());
     error
 }
@@ -211,7 +248,7 @@ mod tests {
     fn shape_of(accept: &str, endpoint: Endpoint) -> Result<Accepted, StatusError> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, accept.parse().unwrap());
-        negotiate(&headers, &Query::default(), endpoint)
+        negotiate(&headers, &Query::default(), endpoint, Protobuf::Offered)
     }
 
     /// B10
@@ -242,8 +279,24 @@ mod tests {
         let error = shape_of("application/yaml", Endpoint::Watch).unwrap_err();
         assert_eq!(
             error.message,
-            "only the following media types are accepted: application/json;stream=watch"
+            "only the following media types are accepted: application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
         );
+    }
+
+    /// B4, B5, B9
+    #[test]
+    fn protobuf_is_spoken_where_the_kind_has_a_form() {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, "application/vnd.kubernetes.protobuf,application/json".parse().unwrap());
+        let layout = |endpoint, offer| {
+            negotiate(&headers, &Query::default(), endpoint, offer).map(|accepted| accepted.layout)
+        };
+        assert_eq!(layout(Endpoint::List, Protobuf::Offered).unwrap(), Layout::Protobuf);
+        assert_eq!(layout(Endpoint::Watch, Protobuf::Offered).unwrap(), Layout::Protobuf);
+        assert_eq!(layout(Endpoint::List, Protobuf::None).unwrap(), Layout::Compact);
+        headers.insert(ACCEPT, "application/vnd.kubernetes.protobuf".parse().unwrap());
+        let error = negotiate(&headers, &Query::default(), Endpoint::Object, Protobuf::None).unwrap_err();
+        assert_eq!(error.code, 406);
     }
 
     /// B12
@@ -251,9 +304,10 @@ mod tests {
     fn curl_gets_indented_json_unless_it_declines() {
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, "curl/8.5".parse().unwrap());
-        let plain = negotiate(&headers, &Query::default(), Endpoint::Object).unwrap();
+        let plain = negotiate(&headers, &Query::default(), Endpoint::Object, Protobuf::None).unwrap();
         assert_eq!(plain.layout, Layout::Indented);
         let query = Query::of(&"/x?pretty=false".parse().unwrap());
-        assert_eq!(negotiate(&headers, &query, Endpoint::Object).unwrap().layout, Layout::Compact);
+        let compact = negotiate(&headers, &query, Endpoint::Object, Protobuf::None).unwrap();
+        assert_eq!(compact.layout, Layout::Compact);
     }
 }

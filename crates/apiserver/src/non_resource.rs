@@ -180,7 +180,14 @@ fn openapi_document(
     let Some(version) = table.group(group).and_then(|group| group.version(version)) else {
         return empty(404);
     };
-    if negotiate::negotiate(request.headers(), query, negotiate::Endpoint::PlainOnly).is_err() {
+    if negotiate::negotiate(
+        request.headers(),
+        query,
+        negotiate::Endpoint::PlainOnly,
+        negotiate::Protobuf::None,
+    )
+    .is_err()
+    {
         return empty(406);
     }
     let hash = openapi::hash(group, version);

@@ -8,6 +8,7 @@ use outrigger_api::{KindInfo, Object, StatusError, WallTime};
 use serde_json::{Map, Value, json};
 
 use crate::negotiate::{Accepted, MetaVersion, Shape};
+use crate::protobuf;
 use crate::respond::{self, Body, Layout};
 use crate::storage::{Page, Stored, WatchEvent, to_version};
 
@@ -46,7 +47,7 @@ impl View<'_> {
     /// One object as a response.
     pub(crate) fn object(&self, code: u16, stored: &Stored) -> Response<Body> {
         match self.accepted.shape {
-            Shape::Plain if stored.speaks(self.kind) => {
+            Shape::Plain if stored.speaks(self.kind) && self.accepted.layout != Layout::Protobuf => {
                 respond::json_bytes(code, self.accepted.layout, stored.to_body())
             }
             Shape::Plain | Shape::Table(_) | Shape::Metadata(_) | Shape::MetadataList(_) => {
@@ -80,7 +81,8 @@ impl View<'_> {
     /// One page as a response.
     pub(crate) fn page(&self, page: &Page) -> Result<Response<Body>, StatusError> {
         let layout = self.accepted.layout;
-        if self.accepted.shape == Shape::Plain && page.items.iter().all(|item| item.speaks(self.kind)) {
+        let spliced = self.accepted.shape == Shape::Plain && layout != Layout::Protobuf;
+        if spliced && page.items.iter().all(|item| item.speaks(self.kind)) {
             return Ok(respond::json_bytes(200, layout, self.plain_page(page)));
         }
         let objects = page.items.iter().map(|item| self.convert(item)).collect::<Result<Vec<_>, _>>()?;
@@ -174,6 +176,9 @@ impl View<'_> {
 
     /// One line of a watch (E25). `first` is whether no event with an object was sent before (E39).
     pub(crate) fn watch_line(&self, event: &WatchEvent, first: bool) -> Bytes {
+        if self.accepted.layout == Layout::Protobuf {
+            return self.watch_frame(event);
+        }
         match event {
             WatchEvent::Object { event, object, change } => {
                 if self.accepted.shape == Shape::Plain && object.speaks(self.kind) {
@@ -189,6 +194,27 @@ impl View<'_> {
                 line("BOOKMARK", &self.bookmark(*revision, *initial_end, first))
             }
             WatchEvent::Error(error) => line("ERROR", &error.to_status()),
+        }
+    }
+
+    /// One frame of a watch in protobuf, which has no conversions.
+    fn watch_frame(&self, event: &WatchEvent) -> Bytes {
+        match event {
+            WatchEvent::Object { event, object, change } => {
+                let make = || match self.convert(object) {
+                    Ok(object) => frame(event.word(), &object.0),
+                    Err(error) => error_frame(&error),
+                };
+                match change.as_ref().filter(|_| object.speaks(self.kind)) {
+                    Some(change) => change.frame(*event, make),
+                    None => make(),
+                }
+            }
+            WatchEvent::Bookmark { revision, initial_end } => {
+                let bookmark = self.bookmark(*revision, *initial_end, false);
+                bookmark.as_object().map_or_else(Bytes::new, |bookmark| frame("BOOKMARK", bookmark))
+            }
+            WatchEvent::Error(error) => error_frame(error),
         }
     }
 
@@ -259,6 +285,16 @@ fn definitions(columns: &[Column]) -> Vec<Value> {
         })
     };
     columns.iter().map(definition).collect()
+}
+
+/// Only kinds that have a message are watched in protobuf.
+fn frame(event: &str, object: &Map<String, Value>) -> Bytes {
+    protobuf::frame(event, object).unwrap_or_default()
+}
+
+fn error_frame(error: &StatusError) -> Bytes {
+    let status = serde_json::to_value(error.to_status()).expect("JSON trees with text keys always encode");
+    status.as_object().map_or_else(Bytes::new, |status| frame("ERROR", status))
 }
 
 fn line(event: &str, object: &Value) -> Bytes {

@@ -11,9 +11,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::handler::Call;
-use crate::negotiate::{Accepted, Endpoint, negotiate};
+use crate::negotiate::{Accepted, Endpoint};
 use crate::present::{IncludeObject, View};
-use crate::respond::{self, Body, BoxError};
+use crate::protobuf;
+use crate::respond::{self, Body, BoxError, Layout};
 use crate::server::Api;
 use crate::storage::{Stored, WatchEvent, WatchRequest, Watcher, parse_version};
 
@@ -62,7 +63,7 @@ pub(crate) async fn list(api: &Api, call: &Call) -> Result<Response<Body>, Statu
 
 /// A stream of changes. The response begins once the watch is accepted.
 pub(crate) async fn watch(api: &Arc<Api>, call: &Call) -> Result<Response<Body>, StatusError> {
-    let accepted = negotiate(&call.headers, &call.query, Endpoint::Watch)?;
+    let accepted = call.accepted(Endpoint::Watch)?;
     let include = IncludeObject::parse(call.query.get("includeObject"))?;
     let timeout = match call.query.int("timeoutSeconds")? {
         Some(seconds) if seconds > 0 => Duration::from_secs(seconds.unsigned_abs()),
@@ -100,7 +101,9 @@ pub(crate) async fn watch(api: &Arc<Api>, call: &Call) -> Result<Response<Body>,
             () = pump.run(timeout) => {}
         }
     });
-    Ok(respond::response(200, "application/json", respond::streamed(ReceiverStream::new(receiver))))
+    let media_type =
+        if accepted.layout == Layout::Protobuf { protobuf::STREAM_MEDIA_TYPE } else { "application/json" };
+    Ok(respond::response(200, media_type, respond::streamed(ReceiverStream::new(receiver))))
 }
 
 /// Moves events from a watcher to a client.

@@ -10,6 +10,8 @@ use outrigger_api::StatusError;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::protobuf;
+
 /// Why a body broke off.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Request and response bodies.
@@ -39,7 +41,7 @@ pub(crate) fn response(code: u16, content_type: &'static str, body: Body) -> Res
     response
 }
 
-/// How JSON is laid out.
+/// How an answer is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Layout {
     /// One line and a newline.
@@ -49,6 +51,8 @@ pub(crate) enum Layout {
     Indented,
     /// YAML, for who asked for it.
     Yaml,
+    /// For clients of typed Go (B4). What has no message is written as JSON.
+    Protobuf,
 }
 
 /// Any serialisable value as a response.
@@ -61,7 +65,7 @@ pub(crate) fn value(code: u16, layout: Layout, value: &impl Serialize) -> Respon
 pub(crate) fn json_bytes(code: u16, layout: Layout, bytes: Bytes) -> Response<Body> {
     match layout {
         Layout::Compact => response(code, "application/json", full(bytes)),
-        Layout::Indented | Layout::Yaml => match serde_json::from_slice::<Value>(&bytes) {
+        Layout::Indented | Layout::Yaml | Layout::Protobuf => match serde_json::from_slice::<Value>(&bytes) {
             Ok(tree) => value(code, layout, &tree),
             Err(error) => status(&StatusError::internal(error), Layout::Compact),
         },
@@ -69,20 +73,30 @@ pub(crate) fn json_bytes(code: u16, layout: Layout, bytes: Bytes) -> Response<Bo
 }
 
 fn encode(layout: Layout, value: &impl Serialize) -> (&'static str, Vec<u8>) {
-    const INFALLIBLE: &str = "JSON trees with text keys always encode";
     match layout {
-        Layout::Compact => {
-            let mut bytes = serde_json::to_vec(value).expect(INFALLIBLE);
-            bytes.push(b'\n');
-            ("application/json", bytes)
-        }
+        Layout::Compact => ("application/json", compact(value)),
         Layout::Indented => ("application/json", serde_json::to_vec_pretty(value).expect(INFALLIBLE)),
         Layout::Yaml => match serde_saphyr::to_string(value) {
             Ok(text) => ("application/yaml", text.into_bytes()),
-            Err(_) => ("application/json", serde_json::to_vec(value).expect(INFALLIBLE)),
+            Err(_) => ("application/json", compact(value)),
         },
+        Layout::Protobuf => {
+            let tree = serde_json::to_value(value).expect(INFALLIBLE);
+            match tree.as_object().and_then(protobuf::encode) {
+                Some(body) => (protobuf::MEDIA_TYPE, body.into()),
+                None => ("application/json", compact(value)),
+            }
+        }
     }
 }
+
+fn compact(value: &impl Serialize) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec(value).expect(INFALLIBLE);
+    bytes.push(b'\n');
+    bytes
+}
+
+const INFALLIBLE: &str = "JSON trees with text keys always encode";
 
 /// A failure as a `Status` object, with `Retry-After` where the client should come back (D36).
 pub(crate) fn status(error: &StatusError, layout: Layout) -> Response<Body> {

@@ -1,15 +1,20 @@
 //! The types whose schema is published: one line per row of the registry, and what its subresources speak.
 
-use k8s_openapi::api;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
-use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1 as apiregistration;
+use k8s_openapi::api::admissionregistration::v1 as schema_admission;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1 as schema_meta;
+use k8s_pb::api::admissionregistration::v1beta1 as message_admission;
+use k8s_pb::apimachinery::pkg::apis::meta::v1 as message_meta;
 
 use crate::Roots;
 
+/// Every type is there twice under one path: as schema, and as protobuf message.
 macro_rules! kinds {
-    ($roots:ident: $($path:path { $($kind:ident)* })*) => {
-        $({ use $path as area; $($roots.kind::<area::$kind>();)* })*
+    ($roots:ident: $($area:ident $(:: $step:ident)* { $($kind:ident)* })*) => {
+        $({
+            use k8s_openapi::$area$(::$step)* as schema;
+            use k8s_pb::$area$(::$step)* as message;
+            $($roots.kind::<schema::$kind, message::$kind>();)*
+        })*
     };
 }
 
@@ -36,8 +41,7 @@ pub(crate) fn add_all(roots: &mut Roots) {
         api::rbac::v1 { ClusterRole ClusterRoleBinding Role RoleBinding }
         api::certificates::v1 { CertificateSigningRequest }
         api::admissionregistration::v1 {
-            MutatingAdmissionPolicy MutatingAdmissionPolicyBinding MutatingWebhookConfiguration
-            ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding ValidatingWebhookConfiguration
+            MutatingWebhookConfiguration ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding ValidatingWebhookConfiguration
         }
         api::authentication::v1 { SelfSubjectReview TokenRequest TokenReview }
         api::authorization::v1 {
@@ -45,13 +49,19 @@ pub(crate) fn add_all(roots: &mut Roots) {
         }
         api::flowcontrol::v1 { FlowSchema PriorityLevelConfiguration }
         api::resource::v1 { DeviceClass ResourceClaim ResourceClaimTemplate ResourceSlice }
-        apiextensions { CustomResourceDefinition }
-        apiregistration { APIService }
-        meta { Status }
+        apiextensions_apiserver::pkg::apis::apiextensions::v1 { CustomResourceDefinition }
+        kube_aggregator::pkg::apis::apiregistration::v1 { APIService }
     }
-    roots.plain::<meta::DeleteOptions>();
-    roots.plain::<meta::APIGroup>();
-    roots.plain::<meta::APIGroupList>();
-    roots.plain::<meta::APIResourceList>();
-    roots.plain::<meta::APIVersions>();
+    // The messages are those of an earlier release, which had these two in beta.
+    roots.kind::<schema_admission::MutatingAdmissionPolicy, message_admission::MutatingAdmissionPolicy>();
+    roots.kind::<
+        schema_admission::MutatingAdmissionPolicyBinding,
+        message_admission::MutatingAdmissionPolicyBinding,
+    >();
+    roots.kind::<schema_meta::Status, message_meta::Status>();
+    roots.sent::<schema_meta::DeleteOptions, message_meta::DeleteOptions>();
+    roots.plain::<schema_meta::APIGroup>();
+    roots.plain::<schema_meta::APIGroupList>();
+    roots.plain::<schema_meta::APIResourceList>();
+    roots.plain::<schema_meta::APIVersions>();
 }

@@ -78,7 +78,7 @@ impl Walk {
 
     fn value(&mut self, ty: Type, value: &mut Value) -> Result<(), TypeMismatch> {
         match (ty.shape(), &mut *value) {
-            (Shape::Any, _)
+            (Shape::Any(_), _)
             | (Shape::String, Value::String(_))
             | (Shape::Boolean, Value::Bool(_))
             | (Shape::Number, Value::Number(_)) => Ok(()),
@@ -166,7 +166,9 @@ fn json_type(value: &Value) -> &'static str {
 /// How Go names a type.
 fn go_type(ty: Type) -> String {
     match ty.shape() {
-        Shape::String | Shape::Quantity | Shape::Any | Shape::Time | Shape::MicroTime => "string".to_owned(),
+        Shape::String | Shape::Quantity | Shape::Any(_) | Shape::Time | Shape::MicroTime => {
+            "string".to_owned()
+        }
         Shape::Bytes => "[]uint8".to_owned(),
         Shape::Int32 | Shape::IntOrString => "int32".to_owned(),
         Shape::Int64 => "int64".to_owned(),
@@ -185,7 +187,7 @@ fn zero(ty: Type) -> Value {
         Shape::Int32 | Shape::Int64 | Shape::Number | Shape::IntOrString => json!(0),
         Shape::Quantity => json!("0"),
         Shape::Boolean => json!(false),
-        Shape::Time | Shape::MicroTime | Shape::Any => Value::Null,
+        Shape::Time | Shape::MicroTime | Shape::Any(_) => Value::Null,
         Shape::List(_) => json!([]),
         Shape::Map(_) | Shape::Struct(_) => json!({}),
     }

@@ -160,7 +160,7 @@ impl Builder {
             Shape::Time => self.reference(&format!("{META}.Time")),
             Shape::MicroTime => self.reference(&format!("{META}.MicroTime")),
             Shape::IntOrString => self.reference(INT_OR_STRING),
-            Shape::Any => json!({ "type": "object" }),
+            Shape::Any(_) => json!({ "type": "object" }),
             Shape::List(item) => json!({ "type": "array", "items": self.of_type(item) }),
             Shape::Map(item) => json!({ "type": "object", "additionalProperties": self.of_type(item) }),
             Shape::Struct(definition) => {

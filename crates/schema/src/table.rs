@@ -22,7 +22,33 @@ pub struct Field {
     pub ty: Type,
     /// Whether the published schema requires it.
     pub required: bool,
+    pub(crate) place: WirePlace,
     description: u16,
+}
+
+/// Where a field lies in its protobuf message (B4): its number behind those of the embedded structs that JSON spells
+/// out in place, padded with 0. All 0 for `apiVersion` and `kind`, which travel in the envelope, and for fields newer
+/// than the messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WirePlace([u8; 3]);
+
+impl WirePlace {
+    fn parse(text: &str) -> Self {
+        text.split('/').fold(Self::default(), |place, number| place.inside(number.parse().expect("grammar")))
+    }
+
+    /// The place of field `number` of the struct here.
+    pub(crate) fn inside(mut self, number: u8) -> Self {
+        let free = self.0.iter_mut().find(|step| **step == 0).expect("structs nest at most twice");
+        *free = number;
+        self
+    }
+
+    /// The numbers, outermost first.
+    pub(crate) fn steps(&self) -> &[u8] {
+        let depth = self.0.iter().position(|step| *step == 0).unwrap_or(self.0.len());
+        &self.0[..depth]
+    }
 }
 
 /// A type; see [`Type::shape`].
@@ -52,14 +78,29 @@ pub enum Shape {
     Quantity,
     /// A 32-bit number or text.
     IntOrString,
-    /// Anything, kept as it is: `RawExtension`, `FieldsV1`, JSON inside CRDs.
-    Any,
+    /// Anything, kept as it is.
+    Any(AnyForm),
     /// A list.
     List(Type),
     /// A map with text keys.
     Map(Type),
     /// A struct.
     Struct(Definition),
+}
+
+/// What [`Shape::Any`] stands for in the published API; JSON takes them all as they are, protobuf does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AnyForm {
+    /// `RawExtension`, `FieldsV1` or `JSON`: encoded bytes inside a message of one field.
+    Encoded,
+    /// A schema, or a list of schemas.
+    SchemaOrList,
+    /// A schema, or a boolean.
+    SchemaOrBoolean,
+    /// A schema, or a list of names.
+    SchemaOrNames,
+    /// An object the schema says nothing about.
+    Free,
 }
 
 impl Definition {
@@ -246,9 +287,10 @@ impl Table {
     ) {
         let required = words.next() == Some("r");
         let ty = self.intern(words.next().expect("grammar"), names, interned);
+        let place = WirePlace::parse(words.next().expect("grammar"));
         let description = number(words.next());
         let name = words.next().expect("grammar");
-        self.fields.push(Field { name, ty, required, description });
+        self.fields.push(Field { name, ty, required, place, description });
         self.definitions.last_mut().expect("fields follow a definition").end_field += 1;
     }
 
@@ -273,7 +315,7 @@ impl Table {
             "[" => Shape::List(self.intern(rest, names, interned)),
             "{" => Shape::Map(self.intern(rest, names, interned)),
             "@" => definition_shape(number(Some(rest)), names),
-            _ => Shape::Any,
+            _ => Shape::Any(AnyForm::Free),
         };
         *interned.entry(shape).or_insert_with(|| {
             self.types.push(shape);
@@ -289,12 +331,10 @@ fn definition_shape(number: u16, names: &[&'static str]) -> Shape {
         "IntOrString" => Shape::IntOrString,
         "Time" => Shape::Time,
         "MicroTime" => Shape::MicroTime,
-        "RawExtension"
-        | "FieldsV1"
-        | "JSON"
-        | "JSONSchemaPropsOrArray"
-        | "JSONSchemaPropsOrBool"
-        | "JSONSchemaPropsOrStringArray" => Shape::Any,
+        "RawExtension" | "FieldsV1" | "JSON" => Shape::Any(AnyForm::Encoded),
+        "JSONSchemaPropsOrArray" => Shape::Any(AnyForm::SchemaOrList),
+        "JSONSchemaPropsOrBool" => Shape::Any(AnyForm::SchemaOrBoolean),
+        "JSONSchemaPropsOrStringArray" => Shape::Any(AnyForm::SchemaOrNames),
         _ => Shape::Struct(Definition(number)),
     }
 }
@@ -345,7 +385,7 @@ mod tests {
         );
         assert_eq!(shape("core.v1.HTTPGetAction", "port"), Shape::IntOrString);
         assert_eq!(shape("coordination.v1.LeaseSpec", "renewTime"), Shape::MicroTime);
-        assert_eq!(shape("apps.v1.ControllerRevision", "data"), Shape::Any);
+        assert_eq!(shape("apps.v1.ControllerRevision", "data"), Shape::Any(AnyForm::Encoded));
         assert!(matches!(shape("core.v1.Secret", "data"), Shape::Map(b) if b.shape() == Shape::Bytes));
     }
 

@@ -38,6 +38,7 @@ pub(crate) struct Change {
     /// The state before, as of the revision of this change (E29).
     pub(crate) previous: Option<Stored>,
     lines: [OnceLock<Bytes>; 3],
+    frames: [OnceLock<Bytes>; 3],
 }
 
 /// What happened to an object from the view of one watcher (E28).
@@ -73,7 +74,14 @@ impl Change {
         if current.is_none() && previous.is_none() {
             return None;
         }
-        Some(Self { revision, key: event.key, current, previous, lines: Default::default() })
+        Some(Self {
+            revision,
+            key: event.key,
+            current,
+            previous,
+            lines: Default::default(),
+            frames: Default::default(),
+        })
     }
 
     /// The object an event of this type carries.
@@ -88,6 +96,11 @@ impl Change {
     pub(crate) fn line(&self, event: EventType) -> Option<Bytes> {
         let object = self.object(event)?;
         Some(self.lines[event as usize].get_or_init(|| line(event.word(), object)).clone())
+    }
+
+    /// The same in protobuf, which needs to know more than this module does: made by `make`, once.
+    pub(crate) fn frame(&self, event: EventType, make: impl FnOnce() -> Bytes) -> Bytes {
+        self.frames[event as usize].get_or_init(make).clone()
     }
 
     fn size(&self) -> usize {

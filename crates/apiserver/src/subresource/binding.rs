@@ -42,7 +42,7 @@ pub(crate) async fn bind(
     binding: &Object,
     options: WriteOptions,
 ) -> Result<Response<Body>, StatusError> {
-    let layout = crate::negotiate::negotiate(&call.headers, &call.query, Endpoint::PlainOnly)?.layout;
+    let layout = call.accepted(Endpoint::PlainOnly)?.layout;
     let node = binding.str_at(&["target", "name"]).to_owned();
     if node.is_empty() {
         let mut error = StatusError::internal("");

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::codec;
 use crate::handler::Call;
-use crate::negotiate::{Endpoint, negotiate};
+use crate::negotiate::Endpoint;
 use crate::pipeline;
 use crate::respond::{self, Body};
 use crate::server::Api;
@@ -21,9 +21,9 @@ pub(super) async fn create(
     call: &Call,
     request: Request<Body>,
 ) -> Result<Response<Body>, StatusError> {
-    let layout = negotiate(&call.headers, &call.query, Endpoint::PlainOnly)?.layout;
+    let layout = call.accepted(Endpoint::PlainOnly)?.layout;
     let bytes = codec::read(request.into_body()).await?;
-    let body = codec::tree(&call.headers, &bytes, "Eviction")?.value;
+    let body = codec::tree(&call.headers, &bytes, "Eviction", codec::Formats::of(&call.kind))?.value;
     let name = body.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     if !name.is_empty() && name != call.path.name {
         return Err(StatusError::bad_request("name in URL does not match name in Eviction object"));

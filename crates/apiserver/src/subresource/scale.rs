@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::codec::{self, invalid};
 use crate::handler::Call;
-use crate::negotiate::{Endpoint, negotiate};
+use crate::negotiate::Endpoint;
 use crate::pipeline::{self, Write, WriteOptions};
 use crate::read;
 use crate::request::{Verb, method_not_allowed};
@@ -21,13 +21,13 @@ pub(super) async fn answer(
     call: &Call,
     request: Request<Body>,
 ) -> Result<Response<Body>, StatusError> {
-    let layout = negotiate(&call.headers, &call.query, Endpoint::PlainOnly)?.layout;
+    let layout = call.accepted(Endpoint::PlainOnly)?.layout;
     let parent = read::fetch(api, call).await?.object()?;
     let wanted = match call.verb {
         Verb::Get => return Ok(respond::value(200, layout, &scale_of(&parent))),
         Verb::Update => {
             let bytes = codec::read(request.into_body()).await?;
-            codec::tree(&call.headers, &bytes, "Scale")?.value
+            codec::tree(&call.headers, &bytes, "Scale", codec::Formats::of(&call.kind))?.value
         }
         Verb::Patch => {
             let format = match codec::media_type(&call.headers).as_deref() {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::auth::{Binding, ISSUER, TokenSubject};
 use crate::codec::{self, invalid};
 use crate::handler::Call;
-use crate::negotiate::{Endpoint, negotiate};
+use crate::negotiate::Endpoint;
 use crate::pipeline::WriteOptions;
 use crate::respond::{self, Body};
 use crate::server::Api;
@@ -26,11 +26,13 @@ pub(super) async fn create(
     call: &Call,
     request: Request<Body>,
 ) -> Result<Response<Body>, StatusError> {
-    let layout = negotiate(&call.headers, &call.query, Endpoint::PlainOnly)?.layout;
+    let layout = call.accepted(Endpoint::PlainOnly)?.layout;
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let bytes = codec::read(request.into_body()).await?;
-    let mut review =
-        Object::from_value(codec::tree(&call.headers, &bytes, "TokenRequest")?.value).unwrap_or_default();
+    let mut review = Object::from_value(
+        codec::tree(&call.headers, &bytes, "TokenRequest", codec::Formats::of(&call.kind))?.value,
+    )
+    .unwrap_or_default();
     let account = api.storage.get(&call.kind, &call.path.namespace, &call.path.name).await?.object()?;
     check_uid(&review, &account)?;
     let seconds = review.at(&["spec", "expirationSeconds"]).and_then(Value::as_i64).unwrap_or(HOUR);

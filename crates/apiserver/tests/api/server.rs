@@ -1,0 +1,75 @@
+//! A server of one's own, and answers that are all there.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use outrigger_api::clock::SystemClock;
+use outrigger_apiserver::{ApiServer, Body, Config, NoNodes, Running, ServiceRange};
+use outrigger_store::{EmbeddedStore, HistoryLimits, Store};
+use tower::Service as _;
+
+/// A server with its data in a folder that goes with it.
+pub(crate) struct Server {
+    running: Running,
+    store: Arc<EmbeddedStore>,
+    _folder: tempfile::TempDir,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn content_type(&self) -> &str {
+        self.headers["content-type"].to_str().unwrap()
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+impl Server {
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SystemClock);
+        let limits = HistoryLimits::default();
+        let store =
+            Arc::new(EmbeddedStore::open(&folder.path().join("store"), limits, clock.clone()).unwrap());
+        let running = ApiServer::start(Config {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            advertise: IpAddr::from(Ipv4Addr::LOCALHOST),
+            data_dir: folder.path().to_owned(),
+            node_name: "node".to_owned(),
+            service_range: ServiceRange::DEFAULT,
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            clock,
+            nodes: Arc::new(NoNodes),
+        });
+        Self { running: running.await.unwrap(), store, _folder: folder }
+    }
+
+    /// Asks as an administrator; the answer may be a stream.
+    pub(crate) async fn open(&self, request: Request<Bytes>) -> Response<Body> {
+        let request = request.map(Full::new);
+        self.running.in_process("kubernetes-admin").call(request).await.unwrap()
+    }
+
+    pub(crate) async fn ask(&self, request: Request<Bytes>) -> Answer {
+        let (head, body) = self.open(request).await.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer { code: head.status.as_u16(), headers: head.headers, body }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.running.stop().await;
+        self.store.close().await;
+    }
+}
