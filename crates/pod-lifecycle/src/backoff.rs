@@ -21,6 +21,9 @@ const FORGET: u64 = 600;
 /// The delay after an error that has no series.
 pub(crate) const RETRY: Duration = Duration::from_secs(10);
 
+/// How long a failed pull is shown before the wait for the next one is.
+const SHOWN: Duration = Duration::from_secs(1);
+
 /// What stands in the way of a start.
 pub(crate) enum Hindrance {
     /// Nothing.
@@ -102,6 +105,10 @@ impl Turn<'_> {
     pub(crate) fn failure_back_off(&mut self, entry: &Entry<'_>) -> Hindrance {
         let Some(failure) = &entry.facts.failure else { return Hindrance::None };
         self.report_failure(entry, failure);
+        // R5.32, S44: it left an exit, which the crash back-off goes by.
+        if failure.reason == FailureReason::RunContainerError && entry.exited().is_some() {
+            return Hindrance::None;
+        }
         let delay = if failure.reason.is_pull() {
             let image = entry.definition.image();
             Duration::from_secs(self.memory.pulls.get(image).map_or(FIRST, |pull| pull.delay_seconds))
@@ -120,7 +127,8 @@ impl Turn<'_> {
         Hindrance::Delayed
     }
 
-    fn report_failure(&mut self, entry: &Entry<'_>, failure: &Failure) {
+    /// Also of a container that is not tried again.
+    pub(crate) fn report_failure(&mut self, entry: &Entry<'_>, failure: &Failure) {
         if self.memory_of(entry.name()).reported_failure == Some(failure.at_wall) {
             return;
         }
@@ -178,6 +186,8 @@ impl Turn<'_> {
         self.normal(EventReason::BackOff, entry.field_path(), text);
         self.warn(EventReason::Failed, entry.field_path(), "Error: ImagePullBackOff");
         self.remember(entry.name()).reported_pull_back_off = Some(failure.at_wall);
+        // The failure itself is shown for a moment, then that the next try is delayed.
+        self.wake(self.input.now.mono + SHOWN);
     }
 }
 

@@ -223,7 +223,12 @@ impl Turn<'_> {
             for sandbox in left {
                 self.actions.push(Action::RemoveSandbox { sandbox });
             }
-        } else if self.pod().metadata.deletion_timestamp.is_some() {
+            return;
+        }
+        let metadata = &self.pod().metadata;
+        // A grace of 0 was confirmed already; what is still there then is held by a finalizer.
+        let confirmed = metadata.deletion_grace_period_seconds == Some(0);
+        if metadata.deletion_timestamp.is_some() && !confirmed {
             self.actions.push(Action::ConfirmDeletion);
         }
     }

@@ -21,6 +21,9 @@ impl Turn<'_> {
             self.observe_attempts(&entry);
             self.observe_post_start(&entry);
             self.observe_started(&entry);
+            if let Some(failure) = &entry.facts.failure {
+                self.report_failure(&entry, failure);
+            }
             self.prune(&entry);
         }
         let app_ran = self.apps().iter().any(|entry| {

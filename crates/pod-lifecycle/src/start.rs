@@ -4,7 +4,7 @@
 use crate::backoff::Hindrance;
 use crate::decision::{Action, StartedLack, WaitingFor};
 use crate::input::{HookState, InstanceState, Operation, Verdict};
-use crate::memory::StopScope;
+use crate::memory::{RemovedWhy, StopScope};
 use crate::spec::{Role, definition_hash};
 use crate::turn::{Entry, Turn};
 
@@ -352,28 +352,43 @@ impl Turn<'_> {
             self.memory.restarting_all = true;
         }
         let mut left = false;
-        for entry in self.entries.clone() {
+        for entry in self.restart_order() {
             self.wait(entry.name(), WaitingFor::RestartAllContainers);
-            if let Some(_operation) = &entry.facts.operation {
-                left = true;
-                self.actions.push(Action::CancelStart { container: entry.name().to_owned() });
-            } else if entry.is_alive() {
-                left = true;
-                self.begin_stop(&entry, StopScope::Container, 0, "killing", true);
-            } else {
-                for instance in &entry.facts.instances {
-                    left = true;
-                    self.actions.push(Action::RemoveInstance {
-                        container: entry.name().to_owned(),
-                        instance: instance.id.clone(),
-                    });
-                }
-                if let Some(removed) = &mut self.remember(entry.name()).removed_exit {
-                    removed.why = crate::memory::RemovedWhy::RestartAllContainers;
-                }
-            }
+            // R5.18: one after the other, each removed before the next is killed.
+            left = left || self.take_down(&entry);
         }
         self.memory.restarting_all = left;
         left
+    }
+
+    /// One step of making a container as if it had never been. Says whether anything is left of it.
+    fn take_down(&mut self, entry: &Entry<'_>) -> bool {
+        let container = entry.name().to_owned();
+        if entry.facts.operation.is_some() {
+            self.actions.push(Action::CancelStart { container });
+            return true;
+        }
+        if entry.is_alive() {
+            self.begin_stop(entry, StopScope::Container, 0, "killing", true);
+            return true;
+        }
+        if let Some(removed) = &mut self.remember(entry.name()).removed_exit {
+            removed.why = RemovedWhy::RestartAllContainers;
+        }
+        for instance in &entry.facts.instances {
+            let (container, instance) = (container.clone(), instance.id.clone());
+            self.actions.push(Action::RemoveInstance { container, instance });
+        }
+        !entry.facts.instances.is_empty()
+    }
+}
+
+impl<'a> Turn<'a> {
+    /// R5.18: those that did not trigger it first, app containers before init entries.
+    fn restart_order(&self) -> Vec<Entry<'a>> {
+        let mut all: Vec<Entry<'a>> =
+            self.entries.iter().filter(|entry| entry.role != Role::Ephemeral).copied().collect();
+        all.sort_by_key(|entry| (self.triggers_restart_all(entry), entry.role.is_init_entry()));
+        all
     }
 }

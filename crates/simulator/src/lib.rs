@@ -24,9 +24,11 @@
 
 mod chaos;
 mod invariants;
+pub mod language;
 mod node;
 mod random;
 mod script;
+mod story;
 mod timeline;
 
 pub use chaos::{Chaos, Death, Odds};
@@ -34,4 +36,5 @@ pub use invariants::Violation;
 pub use node::{Decide, Node, PodIndex};
 pub use random::Rng;
 pub use script::{Health, Hook, Instance, Script};
+pub use story::story;
 pub use timeline::{Entry, What, seconds};

@@ -25,8 +25,17 @@ struct Book {
     crates: &'static [&'static str],
 }
 
-const NODE_SIDE: &[&str] =
-    &["pod-lifecycle", "kubelet", "runtime", "shim", "shim-protocol", "images", "network", "outrigger"];
+const NODE_SIDE: &[&str] = &[
+    "pod-lifecycle",
+    "simulator",
+    "kubelet",
+    "runtime",
+    "shim",
+    "shim-protocol",
+    "images",
+    "network",
+    "outrigger",
+];
 const BOOKS: &[Book] = &[
     Book { name: "pod-lifecycle", crates: &[] },
     Book { name: "node", crates: &["kubelet", "outrigger"] },
@@ -151,7 +160,10 @@ fn walk(folder: &Path, visit: &mut impl FnMut(&Path)) -> Result<(), Failure> {
         let name = entry.file_name();
         if path.is_dir() && name != "target" {
             walk(&path, visit)?;
-        } else if path.extension().is_some_and(|kind| kind == "rs" || kind == "txt" || kind == "yaml") {
+        } else if path
+            .extension()
+            .is_some_and(|kind| kind == "rs" || kind == "case" || kind == "txt" || kind == "yaml")
+        {
             visit(&path);
         }
     }

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::whole_seconds;
 use crate::decision::WaitingFor;
-use crate::input::{Exit, Instance, InstanceState};
+use crate::input::{Exit, Failure, Instance, InstanceState};
 use crate::memory::{RemovedExit, RemovedWhy};
 use crate::reason::FailureReason;
 use crate::spec::Role;
@@ -52,7 +52,13 @@ impl Turn<'_> {
         let started = self.shows_running(entry)
             && (entry.role == Role::Init || memory.started.as_deref() == newest.map(|it| it.id.as_str()));
         let ready = match entry.role {
-            Role::Init => entry.exited().is_some_and(|(_, exit)| exit.code == 0),
+            Role::Init => {
+                // R5.20: it keeps its word while all containers are restarted.
+                let removed = memory.removed_exit.as_ref().filter(|_| newest.is_none());
+                let removed = removed.filter(|it| it.why == RemovedWhy::RestartAllContainers);
+                let last = entry.exited().map(|(_, exit)| exit).or(removed.map(|it| &it.exit));
+                last.is_some_and(|exit| exit.code == 0)
+            }
             Role::Ephemeral => false,
             Role::App | Role::Sidecar => {
                 started && memory.ready.as_deref() == newest.map(|instance| instance.id.as_str())
@@ -163,24 +169,34 @@ impl Turn<'_> {
             }
             Some(WaitingFor::Retry { reason, .. }) => {
                 let failure = entry.facts.failure.as_ref()?;
-                if reason.is_pull() && self.told_pull_back_off(entry) {
-                    let image = entry.definition.image();
-                    let text = format!("Back-off pulling image \"{image}\": {reason}: {}", failure.message);
-                    return Some(waiting("ImagePullBackOff", Some(text)));
-                }
-                Some(waiting(reason.as_str(), Some(failure.message.clone())))
+                let delayed = reason.is_pull() && self.told_pull_back_off(entry);
+                Some(if delayed { pull_back_off(entry, failure) } else { failed(failure) })
             }
             Some(WaitingFor::RestartAllContainers) if self.memory.restarting_all => {
                 let text = "The container is removed because RestartAllContainers in place";
                 entry.newest().is_none().then(|| waiting("RestartingAllContainers", Some(text.to_owned())))
             }
-            _ => match &entry.facts.failure {
-                Some(failure) if entry.facts.operation.is_some() => {
-                    Some(waiting(failure.reason.as_str(), Some(failure.message.clone())))
-                }
-                _ => None,
-            },
+            _ => self.attempt_state(entry, why),
         }
+    }
+
+    /// What is shown of a container that is being tried again, or would be if it were its turn: the attempt before.
+    fn attempt_state(&self, entry: &Entry<'_>, why: Option<&WaitingFor>) -> Option<ContainerState> {
+        if let Some(failure) = &entry.facts.failure {
+            // R5.25: on an actual attempt the failure itself, otherwise that the next one is delayed.
+            let tries = entry.facts.operation.is_some() || matches!(why, Some(WaitingFor::Starting));
+            let delayed = failure.reason.is_pull() && !tries && self.told_pull_back_off(entry);
+            return Some(if delayed { pull_back_off(entry, failure) } else { failed(failure) });
+        }
+        // R5.14: a crash loop is shown until its next instance runs.
+        let last = self.memory.status.as_deref()?;
+        let all =
+            last.init_container_statuses.iter().flatten().chain(last.container_statuses.iter().flatten());
+        let shown = all.into_iter().find(|status| status.name == entry.name())?.state.clone()?;
+        let looping =
+            shown.waiting.as_ref().is_some_and(|it| it.reason.as_deref() == Some("CrashLoopBackOff"));
+        let starts = matches!(why, Some(WaitingFor::Starting | WaitingFor::Image | WaitingFor::Turn { .. }));
+        (looping && starts).then_some(shown)
     }
 
     /// The first status after a failed pull says so; later ones say that the next is delayed (R5.25).
@@ -200,6 +216,18 @@ impl Turn<'_> {
 fn waiting(reason: &str, message: Option<String>) -> ContainerState {
     let waiting = ContainerStateWaiting { reason: Some(reason.to_owned()), message };
     ContainerState { waiting: Some(waiting), ..ContainerState::default() }
+}
+
+/// R5.30.
+fn failed(failure: &Failure) -> ContainerState {
+    waiting(failure.reason.as_str(), Some(failure.message.clone()))
+}
+
+/// R5.25.
+fn pull_back_off(entry: &Entry<'_>, failure: &Failure) -> ContainerState {
+    let image = entry.definition.image();
+    let text = format!("Back-off pulling image \"{image}\": {}: {}", failure.reason, failure.message);
+    waiting("ImagePullBackOff", Some(text))
 }
 
 fn running(started_at: outrigger_api::WallTime) -> ContainerState {

@@ -47,8 +47,13 @@ impl Node {
             return;
         }
         worker.volumes = VolumesState::Mounting { problem: None };
-        let wait = self.latency(pod);
-        self.expect(pod, wait, Event::Mounted);
+        match self.slot(pod).mount_problem.clone() {
+            Some(problem) => self.expect(pod, Duration::ZERO, Event::MountFailed { problem }),
+            None => {
+                let wait = self.latency(pod);
+                self.expect(pod, wait, Event::Mounted)
+            }
+        };
     }
 
     fn unmount(&mut self, pod: PodIndex) {

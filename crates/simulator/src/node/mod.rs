@@ -90,6 +90,8 @@ pub(crate) struct Slot {
     pub(crate) resize_failure: Option<String>,
     /// What is asked for beyond the spec the agent sees, and not granted.
     pub(crate) pending_resize: Option<PendingResize>,
+    /// Why volumes cannot be mounted.
+    pub(crate) mount_problem: Option<String>,
     pub(crate) timeline: Vec<Entry>,
     pub(crate) checker: Checker,
     pub(crate) forgotten: bool,
@@ -140,6 +142,7 @@ pub(crate) enum Event {
     Deliver(u64, Arc<Pod>),
     DeliverGone,
     Mounted,
+    MountFailed { problem: String },
     Unmounted { problem: bool },
     SandboxMade { attempt: u32, fails: bool },
     SandboxStopped { sandbox: String, fails: bool },

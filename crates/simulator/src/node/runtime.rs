@@ -46,6 +46,11 @@ impl Node {
             Event::Wake => true,
             Event::Deliver(version, object) => self.deliver(pod, version, object),
             Event::DeliverGone => self.deliver_gone(pod),
+            Event::MountFailed { problem } => {
+                let Some(worker) = &mut self.slot(pod).worker else { return false };
+                worker.volumes = VolumesState::Mounting { problem: Some(problem) };
+                true
+            }
             Event::Mounted => self.mounted(pod, true),
             Event::Unmounted { problem } => self.mounted(pod, problem),
             Event::SandboxMade { attempt, fails } => self.sandbox_made(pod, attempt, fails),
@@ -165,6 +170,19 @@ impl Node {
         self.note(pod, || What::Fault("the sandbox dies".into()));
         self.end_instances_in(pod, &id);
         self.look(pod);
+    }
+
+    /// Volumes cannot be mounted from now on (R12.1); the executor goes on trying.
+    pub fn fail_mounts(&mut self, pod: PodIndex, problem: &str) {
+        self.note(pod, || What::Fault(format!("mounts fail: {problem}")));
+        self.slot(pod).mount_problem = Some(problem.to_owned());
+    }
+
+    /// Volumes can be mounted again: a try that is under way succeeds.
+    pub fn mend_mounts(&mut self, pod: PodIndex) {
+        self.note(pod, || What::Fault("mounts work".into()));
+        self.slot(pod).mount_problem = None;
+        self.expect(pod, std::time::Duration::ZERO, Event::Mounted);
     }
 
     /// A record of the newest instance vanishes from the runtime.

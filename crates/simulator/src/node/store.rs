@@ -34,6 +34,7 @@ impl Node {
             sandbox_failures: 0,
             resize_failure: None,
             pending_resize: None,
+            mount_problem: None,
             timeline: Vec::new(),
             checker: Checker::default(),
             forgotten: false,
@@ -83,6 +84,15 @@ impl Node {
         slot.version += 1;
         change(Arc::make_mut(object));
         self.tell(pod);
+    }
+
+    /// Whoever held the object with a finalizer lets it go (R8.20 step 6).
+    pub fn release(&mut self, pod: PodIndex) {
+        self.change(pod, |object| object.metadata.finalizers = None);
+        let object = self.object(pod);
+        if object.is_some_and(|it| it.metadata.deletion_grace_period_seconds == Some(0)) {
+            self.remove(pod, false);
+        }
     }
 
     /// What is asked of the Pod besides its object: eviction, shutdown, refusal. Forgotten with the agent process.
