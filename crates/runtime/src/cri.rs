@@ -125,8 +125,14 @@ pub struct Rootfs {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Mount {
-    /// On the node.
+    /// On the node. With `layers` a name of the caller's for messages.
     pub source: PathBuf,
+    /// What inside the source is mounted: a relative path that is followed only as long as it stays inside, at the
+    /// moment of mounting (R12.29). Empty: the source itself.
+    pub sub_path: PathBuf,
+    /// Unpacked layers of an image to mount instead of `source`, topmost first; read-only, nothing in them can be
+    /// executed (R12.28).
+    pub layers: Vec<PathBuf>,
     /// In the container; made as the source's type if missing.
     pub target: PathBuf,
     /// Only the top mount, unless `recursive_readonly`.

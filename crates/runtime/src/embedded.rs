@@ -1,6 +1,6 @@
 //! [`Runtime`] over one sandbox process per Pod.
 
-mod limits;
+mod node_side;
 mod session;
 
 use std::collections::BTreeMap;
@@ -270,6 +270,15 @@ impl Runtime for EmbeddedRuntime {
             let path = config.rootfs.writable.join(folder);
             fs::create_dir_all(&path).map_err(doing(format!("make {}", path.display())))?;
         }
+        for (index, mount) in
+            config.mounts.iter_mut().enumerate().filter(|(_, mount)| !mount.layers.is_empty())
+        {
+            mount.source = config.rootfs.writable.join(format!("image-{index}"));
+            fs::create_dir_all(&mount.source).map_err(doing("make a place for an image volume"))?;
+        }
+        // A profile that cannot be used is told before anything runs.
+        prepare::seccomp_fd(&config.security, 0)
+            .map_err(doing(format!("prepare container {}", config.name)))?;
         let log = entry.saved.config.log_directory.join(&config.log_path);
         if let Some(folder) = log.parent() {
             fs::create_dir_all(folder).map_err(doing(format!("make {}", folder.display())))?;
@@ -286,7 +295,8 @@ impl Runtime for EmbeddedRuntime {
         let cgroup = made.map_err(doing(format!("make control groups of {}", config.name)))?;
         let (start, seccomp) = prepare::start(sandbox, config, cgroup, cgroups.limits_devices())
             .map_err(doing(format!("prepare container {}", config.name)))?;
-        let fds: Vec<BorrowedFd<'_>> = seccomp.iter().map(AsFd::as_fd).collect();
+        let shared = node_side::shared_trees(&config.mounts)?;
+        let fds: Vec<BorrowedFd<'_>> = shared.iter().chain(&seccomp).map(AsFd::as_fd).collect();
         match self.ask(&entry, Request::Start(Box::new(start)), &fds).await? {
             (Response::Started { pid, at }, _) => {
                 let known_exit = entry.find(id).and_then(|known| known.record).and_then(|record| record.exit);

@@ -15,6 +15,7 @@ mod features;
 mod prepare;
 mod sandbox;
 mod seccomp;
+mod seccomp_profile;
 mod shim;
 
 pub use cgroup::CgroupLayout;

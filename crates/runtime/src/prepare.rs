@@ -8,7 +8,7 @@ use outrigger_shim_protocol as shim;
 use rustix::fs::MemfdFlags;
 
 use crate::cri::{ContainerConfig, PidMode, Propagation, SandboxConfig, Seccomp, Security};
-use crate::seccomp;
+use crate::{seccomp, seccomp_profile};
 
 /// The Pod's `/dev/shm` (R12: 64 MiB unless a volume says otherwise).
 const SHM_BYTES: u64 = 64 << 20;
@@ -104,6 +104,9 @@ fn mount(mount: &crate::cri::Mount) -> shim::Mount {
         target: text(&mount.target),
         readonly: mount.readonly,
         recursive_readonly: mount.recursive_readonly,
+        beneath: text(&mount.sub_path),
+        layers: mount.layers.iter().map(|layer| text(layer)).collect(),
+        scratch: text(&mount.source),
         propagation: match mount.propagation {
             Propagation::Private => shim::Propagation::Private,
             Propagation::Slave => shim::Propagation::Slave,
@@ -163,9 +166,16 @@ pub(crate) fn seccomp_fd(security: &Security, capabilities: u64) -> io::Result<O
         Seccomp::Unconfined => return Ok(None),
         Seccomp::RuntimeDefault => seccomp::runtime_default(capabilities)?,
         Seccomp::Localhost(path) => {
-            let message =
-                format!("seccomp profile {}: profiles from files are not supported", path.display());
-            return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+            let named = |error: io::Error| {
+                io::Error::new(
+                    error.kind(),
+                    format!("cannot load seccomp profile {}: {error}", path.display()),
+                )
+            };
+            let programs =
+                std::fs::read(path).and_then(|text| seccomp_profile::compile(&text)).map_err(named)?;
+            let programs = programs.iter().map(seccomp::encode).collect::<io::Result<Vec<_>>>()?;
+            programs.concat()
         }
     };
     let fd = rustix::fs::memfd_create("seccomp", MemfdFlags::CLOEXEC)?;

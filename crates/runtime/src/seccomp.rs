@@ -107,9 +107,14 @@ fn program(rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32) -> io::Result<Vec
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refusal, arch).map_err(io::Error::other)?;
     let program: BpfProgram =
         filter.try_into().map_err(|error: seccompiler::BackendError| io::Error::other(error))?;
+    encode(&program)
+}
+
+/// One program as the sandbox process reads it.
+pub(crate) fn encode(program: &BpfProgram) -> io::Result<Vec<u8>> {
     let count = u32::try_from(program.len()).map_err(io::Error::other)?;
     let mut bytes = count.to_le_bytes().to_vec();
-    for instruction in &program {
+    for instruction in program {
         bytes.extend(instruction.code.to_le_bytes());
         bytes.extend([instruction.jt, instruction.jf]);
         bytes.extend(instruction.k.to_le_bytes());

@@ -1,6 +1,7 @@
 //! The embedded runtime with real containers: needs root and the static busybox of Debian's busybox-static.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod mounts;
 mod suite;
 
 use outrigger_runtime::{ContainerState, IoOptions, Runtime, RuntimeError, Security};

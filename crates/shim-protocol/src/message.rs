@@ -34,7 +34,7 @@ pub enum Request {
     Init(Box<Init>),
     /// Everything known. Answered by [`Response::State`].
     State,
-    /// Start a container. The seccomp programs come as one descriptor if `seccomp` is set.
+    /// Start a container. Descriptors: one for each shared mount, then the seccomp programs if `seccomp` is set.
     /// Answered by [`Response::Started`] or [`Response::StartFailed`].
     Start(Box<Start>),
     /// Signal a container's main process; fine if it has ended. Answered by [`Response::Done`].
@@ -207,8 +207,15 @@ pub struct Mount {
     pub readonly: bool,
     /// Submounts too.
     pub recursive_readonly: bool,
-    /// R12.5.
+    /// R12.5. For [`Propagation::Shared`] a detached copy of the source, made in the node's mount namespace, was sent as
+    /// a descriptor: one for each such mount, in order, before the seccomp programs.
     pub propagation: Propagation,
+    /// A relative path inside the source that is mounted instead, as long as it stays inside (R12.29).
+    pub beneath: String,
+    /// Folders of an image that are mounted read-only instead of the source, topmost first.
+    pub layers: Vec<String>,
+    /// With `layers`: an empty folder to put them together on.
+    pub scratch: String,
 }
 
 /// Mount propagation.

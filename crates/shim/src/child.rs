@@ -10,13 +10,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, symlink};
 use std::path::Path;
 
-use outrigger_shim_protocol::{Mount, Process, Propagation, Rootfs, Start};
+use outrigger_shim_protocol::{Process, Rootfs, Start};
 
-use crate::sys;
+use crate::{sys, volume};
 
 /// Options of mount(2) longer than a page are refused by the kernel.
 const OPTIONS_LIMIT: usize = 4000;
-const MOUNT_ATTR_RDONLY: u64 = 1;
+pub const MOUNT_ATTR_RDONLY: u64 = 1;
 /// The highest capability number tried; the kernel refuses those it does not know.
 const LAST_CAPABILITY: u64 = 63;
 
@@ -31,7 +31,7 @@ pub struct Failed {
     pub at_exec: bool,
 }
 
-fn during<T>(step: impl Into<String>, result: io::Result<T>) -> Result<T, Failed> {
+pub fn during<T>(step: impl Into<String>, result: io::Result<T>) -> Result<T, Failed> {
     result.map_err(|error| Failed {
         message: format!("{}: {error}", step.into()),
         errno: error.raw_os_error().unwrap_or(0),
@@ -40,16 +40,18 @@ fn during<T>(step: impl Into<String>, result: io::Result<T>) -> Result<T, Failed
 }
 
 /// Becomes the container's main process. Returns only on failure.
-pub fn run(start: &Start, shm: Option<&str>, seccomp: &[Program]) -> Failed {
-    match prepare(start, shm) {
+pub fn run(start: &Start, shm: Option<&str>, seccomp: &[Program], shared: Vec<OwnedFd>) -> Failed {
+    match prepare(start, shm, shared) {
         Ok(()) => execute(&start.process, seccomp),
         Err(failed) => failed,
     }
 }
 
-fn prepare(start: &Start, shm: Option<&str>) -> Result<(), Failed> {
+fn prepare(start: &Start, shm: Option<&str>, shared: Vec<OwnedFd>) -> Result<(), Failed> {
     during("make mounts private", sys::mount("", "/", "", libc::MS_REC | libc::MS_SLAVE, ""))?;
-    let trees = start.mounts.iter().map(open_mount).collect::<Result<Vec<_>, _>>()?;
+    let mut shared = shared.into_iter();
+    let trees = start.mounts.iter().map(|mount| volume::open(mount, &mut shared));
+    let trees = trees.collect::<Result<Vec<_>, _>>()?;
     let devices = if start.all_devices {
         Vec::new()
     } else {
@@ -71,7 +73,7 @@ fn prepare(start: &Start, shm: Option<&str>) -> Result<(), Failed> {
     fill_dev(host_dev, shm, devices)?;
     mount_cgroups(cgroups, start.writable_sys)?;
     for (mount, tree) in start.mounts.iter().zip(trees) {
-        attach(mount, &tree)?;
+        volume::attach(mount, &tree)?;
     }
     protect(start)?;
     if start.rootfs.readonly {
@@ -189,40 +191,6 @@ fn mount_cgroups(trees: Vec<(OwnedFd, String)>, writable: bool) -> Result<(), Fa
     Ok(())
 }
 
-/// Takes a copy of a mount's source while the node's files are still in sight.
-fn open_mount(mount: &Mount) -> Result<OwnedFd, Failed> {
-    let step = || format!("open {} for {}", mount.source, mount.target);
-    let tree = during(step(), sys::clone_tree(&mount.source))?;
-    let propagation = match mount.propagation {
-        Propagation::Private => libc::MS_PRIVATE,
-        // What the node mounts later arrives; what the container mounts stays here.
-        Propagation::Slave | Propagation::Shared => libc::MS_SLAVE,
-    };
-    during(step(), sys::set_tree(&tree, 0, propagation, true))?;
-    if mount.recursive_readonly {
-        during(step(), sys::set_tree(&tree, MOUNT_ATTR_RDONLY, 0, true))?;
-    } else if mount.readonly {
-        during(step(), sys::set_tree(&tree, MOUNT_ATTR_RDONLY, 0, false))?;
-    }
-    Ok(tree)
-}
-
-/// Attaches a copy. The root is the container's already, so no link in its image leads out of it.
-fn attach(mount: &Mount, tree: &OwnedFd) -> Result<(), Failed> {
-    use std::os::fd::AsRawFd;
-    let source = format!("/proc/self/fd/{}", tree.as_raw_fd());
-    let is_dir = during(format!("look at {}", mount.source), fs::metadata(&source))?.is_dir();
-    if !Path::new(&mount.target).exists() {
-        if is_dir {
-            make_dir(&mount.target, 0o755)?;
-        } else {
-            make_parent(&mount.target)?;
-            during(format!("make {}", mount.target), fs::write(&mount.target, ""))?;
-        }
-    }
-    during(format!("attach {}", mount.target), sys::attach_tree(tree, &mount.target))
-}
-
 /// R13.25.
 fn protect(start: &Start) -> Result<(), Failed> {
     for path in &start.masked_paths {
@@ -250,11 +218,11 @@ fn protect(start: &Start) -> Result<(), Failed> {
     Ok(())
 }
 
-fn make_dir(path: &str, mode: u32) -> Result<(), Failed> {
+pub fn make_dir(path: &str, mode: u32) -> Result<(), Failed> {
     during(format!("make {path}"), fs::DirBuilder::new().recursive(true).mode(mode).create(path))
 }
 
-fn make_parent(path: &str) -> Result<(), Failed> {
+pub fn make_parent(path: &str) -> Result<(), Failed> {
     match Path::new(path).parent().and_then(Path::to_str) {
         Some(parent) => make_dir(parent, 0o755),
         None => Ok(()),

@@ -42,12 +42,17 @@ impl Container {
     /// # Errors
     /// Which step failed; the container is then an exited one (R5.32).
     #[allow(clippy::result_large_err, reason = "once per failed start")]
-    pub fn start(sandbox: &Sandbox, start: Start, seccomp: Option<OwnedFd>) -> Result<Self, (Self, Failed)> {
+    pub fn start(
+        sandbox: &Sandbox,
+        start: Start,
+        seccomp: Option<OwnedFd>,
+        shared: Vec<OwnedFd>,
+    ) -> Result<Self, (Self, Failed)> {
         let log = Log::open(&start.log_path);
         let oom_before = oom_kills(&start);
         let record = ContainerRecord { container: start.container.clone(), ..ContainerRecord::default() };
         let mut container = Self { record, start, streams: Vec::new(), stdin: None, log, oom_before };
-        match container.launch(sandbox, seccomp) {
+        match container.launch(sandbox, seccomp, shared) {
             Ok(pid) => {
                 container.record.pid = pid;
                 container.record.started_at = sys::now();
@@ -67,16 +72,22 @@ impl Container {
         }
     }
 
-    fn launch(&mut self, sandbox: &Sandbox, seccomp: Option<OwnedFd>) -> Result<i32, Failed> {
+    fn launch(
+        &mut self,
+        sandbox: &Sandbox,
+        seccomp: Option<OwnedFd>,
+        shared: Vec<OwnedFd>,
+    ) -> Result<i32, Failed> {
         let io =
             self.open_streams().map_err(|error| spawn::failed("make the container's streams", &error))?;
         let programs = seccomp.map(child::read_programs).transpose();
         let programs = programs.map_err(|error| spawn::failed("read the seccomp program", &error))?;
         let programs = programs.unwrap_or_default();
-        let place = Place::of_container(sandbox, &self.start)?;
+        let mut place = Place::of_container(sandbox, &self.start)?;
+        place.keep = shared.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect();
         let (start, shm) = (&self.start, sandbox.shm.as_deref());
         let tty = start.process.tty;
-        spawn::spawn(place, io, tty, || child::run(start, shm, &programs))
+        spawn::spawn(place, io, tty, || child::run(start, shm, &programs, shared))
     }
 
     /// The child's standard streams; ours are kept.

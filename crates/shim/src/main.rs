@@ -12,6 +12,7 @@ mod log;
 mod sandbox;
 mod spawn;
 mod sys;
+mod volume;
 mod wire;
 
 use std::io;

@@ -50,14 +50,14 @@ fn failure_of(failed: Failed) -> Failure {
 
 impl Sandbox {
     /// Carries out one request.
-    pub fn answer(&mut self, request: Request, mut fds: Vec<OwnedFd>) -> Answer {
+    pub fn answer(&mut self, request: Request, fds: Vec<OwnedFd>) -> Answer {
         match request {
             Request::Init(init) => match self.become_sandbox(*init) {
                 Ok(()) => (Response::State(self.state()), Vec::new()),
                 Err((step, error)) => system(step, &error),
             },
             Request::State => (Response::State(self.state()), Vec::new()),
-            Request::Start(start) => (self.start(*start, fds.pop()), Vec::new()),
+            Request::Start(start) => (self.start(*start, fds), Vec::new()),
             Request::Kill { container, signal } => self.kill(&container, signal),
             Request::Forget { container } => self.forget(&container),
             Request::Exec(exec) => self.exec(*exec, fds),
@@ -174,7 +174,7 @@ impl Sandbox {
         self.init.as_ref().map(|init| init.state_dir.clone()).unwrap_or_default()
     }
 
-    fn start(&mut self, start: Start, seccomp: Option<OwnedFd>) -> Response {
+    fn start(&mut self, start: Start, mut fds: Vec<OwnedFd>) -> Response {
         if self.init.is_none() || self.stopping {
             let message = "the sandbox is not running".to_owned();
             return Response::Failed(Failure { kind: FailureKind::Refused, message, errno: 0 });
@@ -183,8 +183,8 @@ impl Sandbox {
             // Asked again by an agent that missed the answer.
             return Response::Started { pid: found.record.pid, at: found.record.started_at };
         }
-        let seccomp = seccomp.filter(|_| start.process.seccomp);
-        match Container::start(self, start, seccomp) {
+        let seccomp = if start.process.seccomp { fds.pop() } else { None };
+        match Container::start(self, start, seccomp, fds) {
             Ok(container) => {
                 let (pid, at) = (container.record.pid, container.record.started_at);
                 self.containers.push(container);

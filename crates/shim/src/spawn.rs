@@ -20,6 +20,8 @@ pub struct Place {
     procs: Vec<String>,
     /// A process whose pid namespace it joins, and our own to come back to.
     pid_of: Option<OwnedFd>,
+    /// Descriptors the child goes on with.
+    pub keep: Vec<i32>,
     /// Enter the files of that process too.
     enter: bool,
 }
@@ -57,7 +59,7 @@ impl Place {
         let mut procs = start.cgroup.procs.clone();
         procs.extend(start.cgroup.v2_dir.iter().map(|dir| format!("{dir}/cgroup.procs")));
         let pid_of = sys::pidfd(main).map_err(|error| failed("open the container's process", &error))?;
-        Ok(Self { flags: 0, v2: None, procs, pid_of: Some(pid_of), enter: true })
+        Ok(Self { procs, pid_of: Some(pid_of), enter: true, ..Self::default() })
     }
 }
 
@@ -153,6 +155,6 @@ fn in_child(
         return failed("enter the container", &error);
     }
     // A container's paths may lead through /proc/self/fd: nothing of the node's may be found there.
-    sys::close_from(REPORT + 1);
+    sys::close_all_but(REPORT + 1, &place.keep);
     body()
 }

@@ -109,6 +109,37 @@ pub fn clone_tree(path: &str) -> io::Result<OwnedFd> {
     check_long(fd).map(|fd| owned(fd as RawFd))
 }
 
+/// What `beneath` leads to without leaving `root`, as a path-only descriptor.
+pub fn open_beneath(root: &str, beneath: &str) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct OpenHow {
+        flags: u64,
+        mode: u64,
+        resolve: u64,
+    }
+    const NO_MAGICLINKS: u64 = 2;
+    const BENEATH: u64 = 8;
+    let (root, beneath) = (c(root), c(beneath));
+    let flags = libc::O_PATH | libc::O_CLOEXEC;
+    let how = OpenHow { flags: flags as u64, mode: 0, resolve: BENEATH | NO_MAGICLINKS };
+    // SAFETY: paths are NUL-terminated, the structure is the kernel's first published version with its size.
+    unsafe {
+        let root = owned(check(libc::open(root.as_ptr(), flags | libc::O_DIRECTORY))?);
+        let (number, size) = (libc::SYS_openat2, size_of::<OpenHow>());
+        let fd = libc::syscall(number, root.as_raw_fd(), beneath.as_ptr(), &raw const how, size);
+        check_long(fd).map(|fd| owned(fd as RawFd))
+    }
+}
+
+/// A detached copy of the mounts at and below an open file.
+pub fn clone_tree_of(file: &impl AsRawFd) -> io::Result<OwnedFd> {
+    let empty_path = libc::AT_EMPTY_PATH as libc::c_uint;
+    let flags = OPEN_TREE_CLONE | AT_RECURSIVE | empty_path | libc::O_CLOEXEC as libc::c_uint;
+    // SAFETY: NUL-terminated.
+    let fd = unsafe { libc::syscall(libc::SYS_open_tree, file.as_raw_fd(), c"".as_ptr(), flags) };
+    check_long(fd).map(|fd| owned(fd as RawFd))
+}
+
 /// Puts a detached tree where `target` is.
 pub fn attach_tree(tree: &OwnedFd, target: &str) -> io::Result<()> {
     let target = c(target);

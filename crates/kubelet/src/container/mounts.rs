@@ -13,8 +13,16 @@ use crate::volumes;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ManagedFiles(pub(crate) Vec<(PathBuf, PathBuf, bool)>);
 
-/// Where a volume lies on the node, and whether containers may only read it (R12.4).
-pub(crate) type Located = (PathBuf, bool);
+/// Where a volume lies on the node.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Located {
+    /// Its folder or file; of an image volume its name.
+    pub(crate) path: PathBuf,
+    /// Whether containers may only read it (R12.4).
+    pub(crate) read_only: bool,
+    /// The layers of an image volume, topmost first (R12.28).
+    pub(crate) layers: Vec<PathBuf>,
+}
 
 /// All mounts, outer ones first. `volume` finds a volume by its name.
 ///
@@ -46,17 +54,21 @@ fn one(
     mount: &VolumeMount,
     volume: &dyn Fn(&str) -> Option<Located>,
 ) -> Result<Mount, ConfigError> {
-    let (root, read_only_source) = volume(&mount.name).ok_or_else(|| ConfigError::VolumeNotFound {
+    let found = volume(&mount.name).ok_or_else(|| ConfigError::VolumeNotFound {
         volume: mount.name.clone(),
         container: container.name.clone(),
     })?;
     let inner = sub_path(env, mount)?;
-    let source = if inner.is_empty() { root } else { inside(container, mount, &root, &inner)? };
-    let readonly = read_only_source || mount.read_only.unwrap_or(false);
+    if !inner.is_empty() {
+        inside(container, mount, &found, &inner)?;
+    }
+    let readonly = found.read_only || mount.read_only.unwrap_or(false);
     let recursive = mount.recursive_read_only.as_deref();
     let target = Path::new("/").join(&mount.mount_path);
     Ok(Mount {
-        source,
+        source: found.path,
+        sub_path: inner.into(),
+        layers: found.layers,
         target,
         readonly,
         recursive_readonly: readonly && matches!(recursive, Some("Enabled" | "IfPossible")),
@@ -92,16 +104,21 @@ fn sub_path(env: &[(String, String)], mount: &VolumeMount) -> Result<String, Con
 fn inside(
     container: &Container,
     mount: &VolumeMount,
-    root: &Path,
+    found: &Located,
     inner: &str,
-) -> Result<PathBuf, ConfigError> {
+) -> Result<(), ConfigError> {
     if Path::new(inner).is_absolute() {
         return Err(ConfigError::SubPathInvalid("must not be an absolute path"));
     }
     if Path::new(inner).components().any(|part| part == Component::ParentDir) {
         return Err(ConfigError::SubPathInvalid("must not contain '..'"));
     }
-    volumes::sub_path(root, inner).map_err(|problem| problem.into_config_error(&mount.name, &container.name))
+    if !found.layers.is_empty() {
+        // An image is looked into when it is put together.
+        return Ok(());
+    }
+    volumes::sub_path(&found.path, inner)
+        .map_err(|problem| problem.into_config_error(&mount.name, &container.name))
 }
 
 #[cfg(test)]
@@ -123,8 +140,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/etc", dir.path().join("out")).unwrap();
         let container = Container::default();
-        let resolve = |text: &str| inside(&container, &mount(text), dir.path(), text);
-        assert!(resolve("a/b").unwrap().ends_with("a/b"));
+        let found = Located { path: dir.path().to_owned(), ..Located::default() };
+        let resolve = |text: &str| inside(&container, &mount(text), &found, text);
+        assert!(resolve("a/b").is_ok() && dir.path().join("a/b").is_dir());
         assert!(resolve("out/passwd").is_err() && resolve("../x").is_err() && resolve("/x").is_err());
     }
 
@@ -135,7 +153,10 @@ mod tests {
         let own = VolumeMount { name: "v".into(), mount_path: "/etc/hosts".into(), ..VolumeMount::default() };
         let container = Container { volume_mounts: Some(vec![own]), ..Container::default() };
         let managed = ManagedFiles(vec![("/x/hosts".into(), "/etc/hosts".into(), false)]);
-        let found = mounts(&container, &[], managed, &|_| Some((dir.path().to_owned(), false))).unwrap();
+        let found = mounts(&container, &[], managed, &|_| {
+            Some(Located { path: dir.path().to_owned(), ..Located::default() })
+        })
+        .unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].source, dir.path());
     }
@@ -146,7 +167,9 @@ mod tests {
         let own = VolumeMount { name: "v".into(), mount_path: "/m".into(), ..VolumeMount::default() };
         let container = Container { volume_mounts: Some(vec![own]), ..Container::default() };
         let of = |source: bool| {
-            let found = mounts(&container, &[], ManagedFiles::default(), &|_| Some(("/v".into(), source)));
+            let found = mounts(&container, &[], ManagedFiles::default(), &|_| {
+                Some(Located { path: "/v".into(), read_only: source, layers: Vec::new() })
+            });
             found.unwrap()[0].readonly
         };
         assert!(of(true) && !of(false));

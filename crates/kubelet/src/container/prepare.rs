@@ -8,7 +8,7 @@ use outrigger_images::Image;
 use outrigger_pod_lifecycle::{definition_hash, pod_words};
 use outrigger_runtime::{ContainerConfig, Rootfs};
 
-use super::mounts::{ManagedFiles, mounts};
+use super::mounts::{Located, ManagedFiles, mounts};
 use super::{Entry, SecurityInput, User, command_line, container_resources, oom_score_adj, security};
 use crate::context::{Context, PodKey};
 use crate::env::{self, ConfigError, EnvFileError, EnvInput, PodAddresses};
@@ -26,6 +26,8 @@ pub(crate) struct StartRequest<'a> {
     pub(crate) image: &'a Image,
     /// The Pod's addresses, primary first.
     pub(crate) pod_ips: &'a [String],
+    /// The images of the image volumes it mounts, by volume.
+    pub(crate) image_volumes: &'a BTreeMap<String, Image>,
     /// The instance of `targetContainerName`.
     pub(crate) target: Option<String>,
 }
@@ -96,7 +98,13 @@ pub(crate) async fn prepare(request: &StartRequest<'_>) -> Result<ContainerConfi
     let security_label = user_label(&security);
     let managed = managed_files(request, &key)?;
     let pod_dir = context.pod_dir(&key.uid);
-    let mounts = mounts(container, &env, managed, &|name| volumes::located(pod, &pod_dir, name))?;
+    let mounts = mounts(container, &env, managed, &|name| match request.image_volumes.get(name) {
+        Some(image) => Some(Located { path: name.into(), read_only: true, layers: image.layers.clone() }),
+        None => {
+            let (path, read_only) = volumes::located(pod, &pod_dir, name)?;
+            Some(Located { path, read_only, layers: Vec::new() })
+        }
+    })?;
     let working_dir = container.working_dir.clone().filter(|dir| !dir.is_empty());
     let working_dir = working_dir.unwrap_or_else(|| image.config.working_dir.clone());
     let working_dir = if working_dir.is_empty() { "/".to_owned() } else { working_dir };

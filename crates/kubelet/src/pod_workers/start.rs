@@ -1,14 +1,17 @@
 //! Starting one container: image, configuration, create, start (R5.29, R5.30).
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod};
+use outrigger_images::Image;
 use outrigger_pod_lifecycle::{FailureReason, Operation, field_path};
 use tokio_util::sync::CancellationToken;
 
 use crate::container::{Entry, StartRequest, prepare};
 use crate::context::{Context, PodKey};
+use crate::images::PullFailure;
 
 /// Why a start ended without a running instance.
 #[derive(Debug)]
@@ -42,6 +45,10 @@ impl Start {
             image = context.images.ensure(context, pod, &path, &self.entry.container) => image,
         };
         let image = image.map_err(|failure| failed(failure.reason, failure.message))?;
+        let image_volumes = tokio::select! {
+            () = self.cancel.cancelled() => return Err(StartFailure::Cancelled),
+            found = self.image_volumes(&path) => found?,
+        };
         *self.operation.lock().unwrap_or_else(PoisonError::into_inner) = Operation::Starting;
         let request = StartRequest {
             context,
@@ -50,6 +57,7 @@ impl Start {
             attempt: self.attempt,
             image: &image,
             pod_ips: &self.pod_ips,
+            image_volumes: &image_volumes,
             target: self.target.clone(),
         };
         let config = tokio::select! {
@@ -73,6 +81,30 @@ impl Start {
             .map_err(|error| failed(FailureReason::RunContainerError, error.to_string()))?;
         context.events.normal(pod, &path, "Started", "Container started");
         Ok(())
+    }
+}
+
+impl Start {
+    /// R12.28: the images of the image volumes this container mounts, pulled as their own policies say.
+    async fn image_volumes(&self, path: &str) -> Result<BTreeMap<String, Image>, StartFailure> {
+        let mut images = BTreeMap::new();
+        let volumes = self.pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
+        for mount in self.entry.container.volume_mounts.iter().flatten() {
+            let volume = volumes.iter().find(|volume| volume.name == mount.name);
+            let Some(source) = volume.and_then(|volume| volume.image.as_ref()) else { continue };
+            let asked = Container {
+                image: source.reference.clone(),
+                image_pull_policy: source.pull_policy.clone(),
+                ..Container::default()
+            };
+            let image = self.context.images.ensure(&self.context, &self.pod, path, &asked).await;
+            let failed = |failure: PullFailure| StartFailure::Failed {
+                reason: failure.reason,
+                message: failure.message,
+            };
+            images.insert(mount.name.clone(), image.map_err(failed)?);
+        }
+        Ok(images)
     }
 }
 

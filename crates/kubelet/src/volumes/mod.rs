@@ -1,6 +1,6 @@
 //! Volumes of one Pod (section 12): made before its containers, kept while the Pod lives, refreshed while it runs.
-//! Claims and image volumes are not supported: such a volume reports that it cannot be mounted. Start reading at
-//! [`mount_all`].
+//! Image volumes are the runtime's and have nothing here. Claims are not supported: such a volume reports that it cannot
+//! be mounted. Start reading at [`mount_all`].
 
 mod atomic;
 mod host_path;
@@ -64,7 +64,7 @@ impl MountError {
 /// volume or its kind is not supported.
 pub(crate) fn located(pod: &Pod, pod_dir: &Path, volume: &str) -> Option<(PathBuf, bool)> {
     let volume = volumes(pod).iter().find(|found| found.name == volume)?;
-    Some((source_path(pod_dir, volume)?, is_projected(volume) || volume.image.is_some()))
+    Some((source_path(pod_dir, volume)?, is_projected(volume)))
 }
 
 /// Where an emptyDir lies on the node; `None` for everything else.
@@ -168,6 +168,9 @@ async fn mount(
 ) -> Result<(), MountError> {
     if let Some(host_path) = &volume.host_path {
         return host_path::check(host_path);
+    }
+    if volume.image.is_some() {
+        return Ok(());
     }
     let pod_dir = context.pod_dir(&PodKey::of(pod).uid);
     let Some(path) = source_path(&pod_dir, volume) else {

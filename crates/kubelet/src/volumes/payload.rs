@@ -122,6 +122,12 @@ impl Source<'_> {
         if let Some(own) = &part.downward_api {
             return self.downward(own.items.as_deref().unwrap_or_default(), mode);
         }
+        if part.cluster_trust_bundle.is_some() || part.pod_certificate.is_some() {
+            // R12.25.
+            let which = if part.pod_certificate.is_some() { "podCertificate" } else { "clusterTrustBundle" };
+            let text = format!("{which} projection is not supported by this node");
+            return Err(MountError::Source(text));
+        }
         let mut files = Files::new();
         if let Some(own) = &part.service_account_token {
             // R12.26: closed to others where a group is given access instead.

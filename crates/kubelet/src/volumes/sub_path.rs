@@ -1,13 +1,14 @@
 //! Paths inside volumes that containers may have filled with links (R12.29). The kernel resolves them and refuses
 //! to leave the volume.
 
-use std::fs::{self, Permissions};
+use std::ffi::OsStr;
+use std::fs;
 use std::io;
-use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
 use crate::env::ConfigError;
 
@@ -30,26 +31,54 @@ impl SubPathProblem {
     }
 }
 
-/// The path `sub` below `root`, made as a directory if it is missing, free of links.
-pub(crate) fn sub_path(root: &Path, sub: &str) -> Result<PathBuf, SubPathProblem> {
-    match resolve_beneath(root, Path::new(sub)) {
-        Ok(path) => return Ok(path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+/// Sees to it that the path `sub` below `root` exists, making it as a directory if it is missing. What it is then is
+/// for the mount to find out, which looks again (R12.29): containers may move links meanwhile.
+pub(crate) fn sub_path(root: &Path, sub: &str) -> Result<(), SubPathProblem> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY;
+    let top = rustix::fs::open(root, flags, Mode::empty()).map_err(|_| SubPathProblem::Prepare)?;
+    match beneath(&top, Path::new(sub), OFlags::PATH) {
+        Ok(found) => return refuse_device(&found),
+        Err(Errno::NOENT) => {}
         Err(_) => return Err(SubPathProblem::Prepare),
     }
-    let mode = fs::metadata(root).map_err(|_| SubPathProblem::Create)?.permissions().mode() & 0o7777;
+    let mode = rustix::fs::fstat(&top).map_err(|_| SubPathProblem::Create)?.st_mode & 0o7777;
     let mut done = PathBuf::from(".");
     for part in Path::new(sub).components() {
-        let parent = resolve_beneath(root, &done).map_err(|_| SubPathProblem::Create)?;
+        let parent = beneath(&top, &done, OFlags::PATH | OFlags::DIRECTORY);
+        let parent = parent.map_err(|_| SubPathProblem::Create)?;
         done.push(part);
-        if resolve_beneath(root, &done).is_ok() {
-            continue;
+        if beneath(&top, &done, OFlags::PATH).is_err() {
+            make_dir(&parent, part.as_os_str(), Mode::from_raw_mode(mode))
+                .map_err(|_| SubPathProblem::Create)?;
         }
-        let path = parent.join(part);
-        fs::create_dir(&path).map_err(|_| SubPathProblem::Create)?;
-        fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(|_| SubPathProblem::Create)?;
     }
-    resolve_beneath(root, Path::new(sub)).map_err(|_| SubPathProblem::Prepare)
+    let made = beneath(&top, Path::new(sub), OFlags::PATH).map_err(|_| SubPathProblem::Prepare)?;
+    refuse_device(&made)
+}
+
+/// A device in a volume would be the node's device.
+fn refuse_device(file: &OwnedFd) -> Result<(), SubPathProblem> {
+    let stat = rustix::fs::fstat(file).map_err(|_| SubPathProblem::Prepare)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::BlockDevice | FileType::CharacterDevice => Err(SubPathProblem::Prepare),
+        _ => Ok(()),
+    }
+}
+
+fn make_dir(parent: &OwnedFd, name: &OsStr, mode: Mode) -> Result<(), Errno> {
+    match rustix::fs::mkdirat(parent, name, mode) {
+        // Somebody else was quicker.
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(error),
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+    rustix::fs::fchmod(&made, mode)
+}
+
+fn beneath(top: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(top, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
 }
 
 /// Where `path` leads without leaving `root`.
@@ -75,8 +104,12 @@ mod tests {
         let root = folder.path().join("volume");
         fs::create_dir(&root).unwrap();
         std::os::unix::fs::symlink("/etc", root.join("out")).unwrap();
-        assert_eq!(sub_path(&root, "a/b").unwrap(), root.canonicalize().unwrap().join("a/b"));
+        assert_eq!(sub_path(&root, "a/b"), Ok(()));
+        assert!(root.join("a/b").is_dir());
+        std::os::unix::fs::symlink("a", root.join("in")).unwrap();
+        assert_eq!(sub_path(&root, "in/b"), Ok(()));
         assert_eq!(sub_path(&root, "out"), Err(SubPathProblem::Prepare));
         assert_eq!(sub_path(&root, "out/passwd"), Err(SubPathProblem::Prepare));
+        assert_eq!(sub_path(&root, "out/none"), Err(SubPathProblem::Prepare));
     }
 }

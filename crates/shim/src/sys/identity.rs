@@ -36,6 +36,21 @@ pub fn close_from(first: RawFd) {
     unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
 }
 
+/// Closes every descriptor from `first` on but those to keep.
+pub fn close_all_but(first: RawFd, keep: &[RawFd]) {
+    let mut keep: Vec<RawFd> = keep.iter().copied().filter(|fd| *fd >= first).collect();
+    keep.sort_unstable();
+    let mut from = first;
+    for fd in keep {
+        if fd > from {
+            // SAFETY: as in close_from.
+            unsafe { libc::syscall(libc::SYS_close_range, from, fd - 1, 0) };
+        }
+        from = fd + 1;
+    }
+    close_from(from);
+}
+
 /// Sleeps for ever; children are collected by the kernel.
 pub fn sleep_as_init() -> ! {
     ignore_signal(libc::SIGCHLD);

@@ -1,0 +1,52 @@
+//! What needs the agent's own place on the node: changing cgroup values, and mounts shared with the node.
+
+use std::path::Path;
+
+use super::*;
+
+impl EmbeddedRuntime {
+    /// Writes cgroup values unless they would make the kernel kill (R13.29).
+    pub(super) fn change(&self, path: &str, whose: &str, resources: &Resources) -> Result<(), RuntimeError> {
+        let used = self.0.cgroups.memory_used(path).unwrap_or(0);
+        if let Some(limit) = resources.memory_limit.filter(|limit| *limit < used) {
+            return Err(RuntimeError::InUse(format!(
+                "cannot decrease memory limits: attempting to set {whose} memory limit ({limit}) below current \
+                 usage ({used})"
+            )));
+        }
+        self.0.cgroups.apply(path, resources).map_err(doing(format!("limit {whose}")))
+    }
+}
+
+/// Detached copies of the sources of mounts that are shared both ways. They are taken here because the sandbox process
+/// only receives the node's mounts. At most seven, what one message carries.
+pub(super) fn shared_trees(mounts: &[Mount]) -> Result<Vec<OwnedFd>, RuntimeError> {
+    use rustix::mount::{OpenTreeFlags, open_tree};
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let shared = mounts.iter().filter(|mount| mount.propagation == Propagation::Shared);
+    let open = |mount: &Mount| {
+        let source = mount.source.join(&mount.sub_path);
+        let what = format!("share {}", source.display());
+        if !is_shared(&table, &source) {
+            let why = format!("path {:?} is mounted on a mount that is not shared", source.display());
+            return Err(doing(what)(io::Error::other(why)));
+        }
+        let flags =
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+        open_tree(rustix::fs::CWD, &source, flags).map_err(|error| doing(what)(error.into()))
+    };
+    shared.map(open).collect()
+}
+
+/// Whether the mount a path lies on passes on what is mounted below it.
+fn is_shared(mountinfo: &str, path: &Path) -> bool {
+    let covering = mountinfo.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(4);
+        let target = fields.next()?.replace("\\040", " ");
+        let is_shared =
+            fields.skip(1).take_while(|field| *field != "-").any(|field| field.starts_with("shared:"));
+        path.starts_with(&target).then_some((target.len(), is_shared))
+    });
+    // The last of equally long ones is on top.
+    covering.max_by_key(|(length, _)| *length).is_some_and(|(_, shared)| shared)
+}
