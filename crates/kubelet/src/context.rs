@@ -11,6 +11,7 @@ use outrigger_runtime::Runtime;
 use crate::config::{Decide, KubeletConfig};
 use crate::env::NodeAllocatable;
 use crate::events::Recorder;
+use crate::id_ranges::IdRanges;
 use crate::images::ImageManager;
 use crate::objects::Objects;
 
@@ -25,6 +26,7 @@ pub(crate) struct Context {
     pub(crate) events: Recorder,
     pub(crate) allocatable: NodeAllocatable,
     pub(crate) clock: SharedClock,
+    pub(crate) id_ranges: IdRanges,
     pub(crate) decide: Decide,
 }
 

@@ -24,6 +24,7 @@ use crate::allocation::{grant, same_resources, with_resources_of};
 use crate::config::KubeletConfig;
 use crate::context::Context;
 use crate::events::{self, Notice, Recorder};
+use crate::id_ranges::IdRanges;
 use crate::images::{ImageManager, ImageService};
 use crate::node_status::{self, Machine};
 use crate::objects::Objects;
@@ -73,6 +74,7 @@ impl Kubelet {
             runtime,
             network,
             clock,
+            id_ranges: IdRanges::default(),
         };
         Self { context: Arc::new(context), machine, notices, ready: watch::Sender::new(false) }
     }

@@ -19,6 +19,7 @@ mod events;
 mod files;
 mod hooks;
 mod http_get;
+mod id_ranges;
 mod images;
 mod kubelet;
 mod logs;

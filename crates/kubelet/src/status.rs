@@ -39,6 +39,15 @@ pub(crate) fn patch(uid: &str, old: Option<&PodStatus>, new: &PodStatus) -> Valu
         let before = old.get("conditions").and_then(Value::as_array).cloned().unwrap_or_default();
         // Unchanged conditions stay out, so that a gate somebody else wrote meanwhile is not put back.
         conditions.retain(|condition| !before.contains(condition));
+        for condition in conditions.iter_mut() {
+            let old = before.iter().find(|old| old["type"] == condition["type"]);
+            for field in ["reason", "message"] {
+                // What a condition no longer says has to be taken back.
+                if old.is_some_and(|old| !old[field].is_null()) && condition[field].is_null() {
+                    condition[field] = Value::Null;
+                }
+            }
+        }
         let gone = before.iter().filter(|c| !kept.contains(&c["type"]));
         conditions.extend(gone.map(|c| json!({"type": c["type"], "$patch": "delete"})));
     }
@@ -54,15 +63,15 @@ mod tests {
     fn only_what_changed_is_sent() {
         let status = |value| serde_json::from_value::<PodStatus>(value).unwrap();
         let old = status(json!({"reason": "r", "conditions": [
-            {"type": "gate", "status": "True"}, {"type": "Ready", "status": "False"},
+            {"type": "gate", "status": "True"},
+            {"type": "Ready", "status": "False", "reason": "ContainersNotReady"},
             {"type": "PodResizePending", "status": "True"}]}));
         let new = status(json!({"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}], "conditions": [
             {"type": "gate", "status": "True"}, {"type": "Ready", "status": "True"}]}));
         let patch = patch("u", Some(&old), &new);
         assert_eq!(patch["status"]["reason"], Value::Null);
         assert_eq!(patch["status"]["podIPs"], json!([{"$patch": "replace"}, {"ip": "10.0.0.1"}]));
-        let want =
-            json!([{"type": "Ready", "status": "True"}, {"type": "PodResizePending", "$patch": "delete"}]);
+        let want = json!([{"type": "Ready", "status": "True", "reason": null}, {"type": "PodResizePending", "$patch": "delete"}]);
         assert_eq!(patch["status"]["conditions"], want);
     }
 }

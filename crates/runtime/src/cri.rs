@@ -32,6 +32,8 @@ pub struct SandboxConfig {
     pub netns: Option<PathBuf>,
     /// Use the node's IPC namespace.
     pub host_ipc: bool,
+    /// Have a user namespace: the node's id of its root, and how many ids it has (`hostUsers: false`).
+    pub user_namespace: Option<(u32, u32)>,
     /// How processes see each other.
     pub pid: PidMode,
     /// Kernel settings written inside the sandbox's namespaces, names with dots.

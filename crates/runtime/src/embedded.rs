@@ -23,6 +23,7 @@ use crate::cri::*;
 use crate::sandbox::{Entry, Known, SavedContainer, SavedSandbox, write_json};
 use crate::shim::{self, Shim};
 use crate::{exec, prepare};
+pub(crate) use node_side::is_shared;
 use session::{ExecGuard, terminal_io, wait_for_exec};
 
 /// Hints waiting for slow readers.
@@ -169,25 +170,6 @@ impl EmbeddedRuntime {
         entry.set_client(Some(client));
         let init = prepare::init(config, &entry.dir, procs);
         self.ask(entry, Request::Init(Box::new(init)), &[]).await.map(drop)
-    }
-
-    /// Kills what is left in a sandbox whose process does not answer.
-    async fn kill_leftovers(&self, cgroup: &str) {
-        let deadline = tokio::time::Instant::now() + DYING;
-        let mut tick = tokio::time::interval(Duration::from_millis(10));
-        loop {
-            let pids = self.0.cgroups.pod_processes(cgroup);
-            if pids.is_empty() || tokio::time::Instant::now() > deadline {
-                return;
-            }
-            for pid in pids {
-                if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-                    // It may be gone by itself.
-                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-                }
-            }
-            tick.tick().await;
-        }
     }
 }
 

@@ -55,9 +55,38 @@ pub fn features() -> Vec<Feature> {
             "seccompProfile RuntimeDefault is not enforced",
             "use a kernel with CONFIG_SECCOMP_FILTER",
         ),
+        feature(
+            "user namespaces",
+            user_namespaces(),
+            false,
+            "Pods with hostUsers: false cannot be started",
+            "use a kernel with CONFIG_USER_NS and raise user.max_user_namespaces",
+        ),
+        feature(
+            "AppArmor",
+            read("/sys/module/apparmor/parameters/enabled") == "Y",
+            false,
+            "Pods that ask for an AppArmor profile are refused",
+            "boot with apparmor=1",
+        ),
+        feature(
+            "shared mounts",
+            crate::embedded::is_shared(Path::new("/")),
+            false,
+            "mountPropagation Bidirectional needs a volume on a mount that was made shared",
+            "mount --make-rshared /",
+        ),
         cgroups(),
         resource_capability(),
     ]
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
+
+fn user_namespaces() -> bool {
+    Path::new("/proc/self/ns/user").exists() && read("/proc/sys/user/max_user_namespaces") != "0"
 }
 
 fn feature(name: &'static str, present: bool, required: bool, lost: &str, fix: &'static str) -> Feature {

@@ -43,6 +43,7 @@ pub(crate) fn init(config: &SandboxConfig, dir: &Path, cgroup_procs: Vec<String>
         private_ipc: !config.host_ipc,
         shared_pid: config.pid == PidMode::Pod,
         sysctls: config.sysctls.iter().map(setting).collect(),
+        user_namespace: config.user_namespace.map(|(base, size)| shim::IdRange { base, size }),
         shm_bytes: if config.host_ipc { 0 } else { SHM_BYTES },
     }
 }

@@ -110,8 +110,19 @@ pub struct Init {
     pub shared_pid: bool,
     /// Files under `/proc/sys` and what to write.
     pub sysctls: Vec<(String, String)>,
+    /// Have a user namespace whose ids 0 to `size` are these of the node.
+    pub user_namespace: Option<IdRange>,
     /// Size of the Pod's `/dev/shm` in bytes; 0 with the node's IPC namespace.
     pub shm_bytes: u64,
+}
+
+/// Ids of a user namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdRange {
+    /// The node's id of user and group 0.
+    pub base: u32,
+    /// How many.
+    pub size: u32,
 }
 
 /// A container to start; everything is resolved.

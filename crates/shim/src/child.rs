@@ -12,11 +12,14 @@ use std::path::Path;
 
 use outrigger_shim_protocol::{Process, Rootfs, Start};
 
+use crate::users::{Users, as_root};
 use crate::{sys, volume};
 
 /// Options of mount(2) longer than a page are refused by the kernel.
 const OPTIONS_LIMIT: usize = 4000;
 pub const MOUNT_ATTR_RDONLY: u64 = 1;
+/// The group of terminals in every image.
+const TTY_GROUP: u32 = 5;
 /// The highest capability number tried; the kernel refuses those it does not know.
 const LAST_CAPABILITY: u64 = 63;
 
@@ -40,42 +43,61 @@ pub fn during<T>(step: impl Into<String>, result: io::Result<T>) -> Result<T, Fa
 }
 
 /// Becomes the container's main process. Returns only on failure.
-pub fn run(start: &Start, shm: Option<&str>, seccomp: &[Program], shared: Vec<OwnedFd>) -> Failed {
-    match prepare(start, shm, shared) {
-        Ok(()) => execute(&start.process, seccomp),
+pub fn run(
+    start: &Start,
+    shm: Option<&str>,
+    seccomp: &[Program],
+    shared: Vec<OwnedFd>,
+    users: Option<&Users>,
+) -> Failed {
+    match prepare(start, shm, shared, users) {
+        Ok(()) => execute(&start.process, seccomp, users, true),
         Err(failed) => failed,
     }
 }
 
-fn prepare(start: &Start, shm: Option<&str>, shared: Vec<OwnedFd>) -> Result<(), Failed> {
+fn prepare(
+    start: &Start,
+    shm: Option<&str>,
+    shared: Vec<OwnedFd>,
+    users: Option<&Users>,
+) -> Result<(), Failed> {
     during("make mounts private", sys::mount("", "/", "", libc::MS_REC | libc::MS_SLAVE, ""))?;
     let mut shared = shared.into_iter();
-    let trees = start.mounts.iter().map(|mount| volume::open(mount, &mut shared));
+    let trees = start.mounts.iter().map(|mount| volume::open(mount, &mut shared, users));
     let trees = trees.collect::<Result<Vec<_>, _>>()?;
     let devices = if start.all_devices {
         Vec::new()
     } else {
         start.devices.iter().map(|device| clone_device(device)).collect::<Result<Vec<_>, _>>()?
     };
-    let shm = shm.map(|path| during("open the Pod's shared memory", sys::clone_tree(path))).transpose()?;
+    let open_shm = |path| {
+        let tree = sys::clone_tree(path)?;
+        users.map_or(Ok(()), |users| users.translate(&tree)).map(|()| tree)
+    };
+    let shm = shm.map(|path| during("open the Pod's shared memory", open_shm(path))).transpose()?;
     let host_dev = start.all_devices.then(|| during("open /dev", sys::clone_tree("/dev"))).transpose()?;
     let cgroups = start.cgroup.mounts.iter().map(|(source, name)| {
         during(format!("open cgroup {source}"), sys::clone_tree(source)).map(|tree| (tree, name.clone()))
     });
     let cgroups = cgroups.collect::<Result<Vec<_>, _>>()?;
     let root = &start.rootfs.mount_point;
-    mount_root(&start.rootfs)?;
-    for folder in ["proc", "dev", "sys"] {
-        make_dir(&format!("{root}/{folder}"), 0o755)?;
+    match users {
+        Some(users) => mount_translated_root(&start.rootfs, users)?,
+        None => mount_root(&start.rootfs)?,
     }
+    // From inside, because the way there may be closed to the namespace's root.
+    during("enter the root file system", sys::chdir(root))?;
+    as_root(users, || ["proc", "dev", "sys"].iter().try_for_each(|folder| make_dir(folder, 0o755)))?;
     kernel_mounts(root, start)?;
     during("pivot_root", sys::pivot_root_here(root))?;
-    fill_dev(host_dev, shm, devices)?;
+    fill_dev(host_dev, shm, devices, users.map_or(TTY_GROUP, |users| users.on_node(TTY_GROUP)))?;
     mount_cgroups(cgroups, start.writable_sys)?;
     for (mount, tree) in start.mounts.iter().zip(trees) {
-        volume::attach(mount, &tree)?;
+        volume::attach(mount, &tree, users)?;
     }
     protect(start)?;
+    make_working_dir(&start.process, users);
     if start.rootfs.readonly {
         let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY;
         during("make the root read-only", sys::mount("", "/", "", flags, ""))?;
@@ -99,6 +121,38 @@ fn mount_root(rootfs: &Rootfs) -> Result<(), Failed> {
     during(step, sys::mount_overlay_by_parts(&parts, target))
 }
 
+/// The same with the ids of a user namespace: each layer is shown with them below the writable folder first, because
+/// an overlay as a whole cannot be.
+fn mount_translated_root(rootfs: &Rootfs, users: &Users) -> Result<(), Failed> {
+    let step = "show the root file system with the ids of the user namespace";
+    let writable = Path::new(&rootfs.upper).parent().and_then(Path::to_str).unwrap_or_default();
+    let place = |name: &str| -> io::Result<String> {
+        let path = format!("{writable}/ids-{name}");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+        Ok(path)
+    };
+    let show = |folder: &str, name: &str| -> io::Result<String> {
+        let tree = sys::clone_tree(folder)?;
+        users.translate(&tree)?;
+        let path = place(name)?;
+        sys::attach_tree(&tree, &path).map(|()| path)
+    };
+    // Before the layers, which would be copied with it.
+    let own = during(step, show(writable, "own"))?;
+    let lower = rootfs.lower.iter().enumerate().map(|(index, layer)| show(layer, &index.to_string()));
+    let lower = during(step, lower.collect::<io::Result<Vec<_>>>())?;
+    let name = |path: &str| {
+        Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned()
+    };
+    let translated = Rootfs {
+        lower,
+        upper: format!("{own}/{}", name(&rootfs.upper)),
+        work: format!("{own}/{}", name(&rootfs.work)),
+        ..rootfs.clone()
+    };
+    users.as_root(|| mount_root(&translated))
+}
+
 fn kernel_mounts(root: &str, start: &Start) -> Result<(), Failed> {
     let safe = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     during("mount /proc", sys::mount("proc", &format!("{root}/proc"), "proc", safe, ""))?;
@@ -116,6 +170,7 @@ fn fill_dev(
     host: Option<OwnedFd>,
     shm: Option<OwnedFd>,
     devices: Vec<(String, OwnedFd)>,
+    tty_group: u32,
 ) -> Result<(), Failed> {
     if let Some(host) = host {
         return during("attach the node's /dev", sys::attach_tree(&host, "/dev"));
@@ -138,8 +193,8 @@ fn fill_dev(
         make_dir(folder, 0o755)?;
     }
     let quiet = libc::MS_NOSUID | libc::MS_NOEXEC;
-    let options = "newinstance,ptmxmode=0666,mode=0620,gid=5";
-    during("mount /dev/pts", sys::mount("devpts", "/dev/pts", "devpts", quiet, options))?;
+    let options = format!("newinstance,ptmxmode=0666,mode=0620,gid={tty_group}");
+    during("mount /dev/pts", sys::mount("devpts", "/dev/pts", "devpts", quiet, &options))?;
     match shm {
         Some(shm) => during("attach /dev/shm", sys::attach_tree(&shm, "/dev/shm"))?,
         None => {
@@ -230,21 +285,37 @@ pub fn make_parent(path: &str) -> Result<(), Failed> {
 }
 
 /// Takes on the process's identity and runs its program. Returns only on failure.
-pub fn execute(process: &Process, seccomp: &[Program]) -> Failed {
-    match take_identity(process, seccomp) {
+pub fn execute(process: &Process, seccomp: &[Program], users: Option<&Users>, own_mounts: bool) -> Failed {
+    match take_identity(process, seccomp, users, own_mounts) {
         Ok(()) => run_program(process),
         Err(failed) => failed,
     }
 }
 
-fn take_identity(process: &Process, seccomp: &[Program]) -> Result<(), Failed> {
+/// R11.14.
+fn make_working_dir(process: &Process, users: Option<&Users>) {
     if process.make_cwd && !process.cwd.is_empty() {
-        // A read-only root may refuse; entering it below tells.
-        let _ = fs::DirBuilder::new().recursive(true).mode(0o755).create(&process.cwd);
+        // A read-only root may refuse; entering it later tells.
+        let _ = as_root(users, || fs::DirBuilder::new().recursive(true).mode(0o755).create(&process.cwd));
     }
+}
+
+fn take_identity(
+    process: &Process,
+    seccomp: &[Program],
+    users: Option<&Users>,
+    own_mounts: bool,
+) -> Result<(), Failed> {
     if let Some(score) = process.oom_score_adj {
         // Lowering it needs a privilege that not every node has.
         let _ = fs::write("/proc/self/oom_score_adj", score.to_string());
+    }
+    if let Some(users) = users {
+        during("enter the user namespace", users.enter())?;
+        if own_mounts {
+            // Its root may mount things then; what is there already stays locked.
+            during("make mounts of its own", sys::unshare(libc::CLONE_NEWNS))?;
+        }
     }
     for capability in (0..=LAST_CAPABILITY).filter(|bit| process.capabilities & (1 << bit) == 0) {
         if sys::prctl(libc::PR_CAPBSET_DROP, capability).is_err() {

@@ -11,6 +11,7 @@ use crate::log::{Line, Log};
 use crate::sandbox::Sandbox;
 use crate::spawn::{self, Place};
 use crate::sys;
+use crate::users::Users;
 
 /// One read from a stream.
 const CHUNK: usize = 16 * 1024;
@@ -78,23 +79,28 @@ impl Container {
         seccomp: Option<OwnedFd>,
         shared: Vec<OwnedFd>,
     ) -> Result<i32, Failed> {
-        let io =
-            self.open_streams().map_err(|error| spawn::failed("make the container's streams", &error))?;
+        let io = self
+            .open_streams(sandbox.users.as_ref())
+            .map_err(|error| spawn::failed("make the container's streams", &error))?;
         let programs = seccomp.map(child::read_programs).transpose();
         let programs = programs.map_err(|error| spawn::failed("read the seccomp program", &error))?;
         let programs = programs.unwrap_or_default();
         let mut place = Place::of_container(sandbox, &self.start)?;
         place.keep = shared.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect();
+        let users = sandbox.users.as_ref();
+        place.keep.extend(users.map(Users::number));
         let (start, shm) = (&self.start, sandbox.shm.as_deref());
         let tty = start.process.tty;
-        spawn::spawn(place, io, tty, || child::run(start, shm, &programs, shared))
+        spawn::spawn(place, io, tty, || child::run(start, shm, &programs, shared, users))
     }
 
     /// The child's standard streams; ours are kept.
-    fn open_streams(&mut self) -> io::Result<[Option<OwnedFd>; 3]> {
+    fn open_streams(&mut self, users: Option<&Users>) -> io::Result<[Option<OwnedFd>; 3]> {
+        let on_node = |id| users.map_or(id, |users| users.on_node(id));
+        let (uid, gid) = (on_node(self.start.process.uid), on_node(self.start.process.gid));
         if self.start.process.tty {
             let (master, slave) = sys::open_terminal("/dev/ptmx")?;
-            sys::chown(&slave, self.start.process.uid, self.start.process.gid)?;
+            sys::chown(&slave, uid, gid)?;
             sys::set_nonblocking(&master)?;
             if self.start.stdin {
                 self.stdin = Some(sys::dup(&master)?);
@@ -105,7 +111,7 @@ impl Container {
         let mut io = [None, None, None];
         if self.start.stdin {
             let (read, write) = sys::pipe()?;
-            sys::chown(&read, self.start.process.uid, self.start.process.gid)?;
+            sys::chown(&read, uid, gid)?;
             io[0] = Some(read);
             self.stdin = Some(write);
         }
@@ -113,7 +119,7 @@ impl Container {
             let (read, write) = sys::pipe()?;
             sys::set_nonblocking(&read)?;
             // /dev/stdout is opened anew by programs of other users.
-            sys::chown(&write, self.start.process.uid, self.start.process.gid)?;
+            sys::chown(&write, uid, gid)?;
             self.streams.push(Stream::new(read, name));
             io[slot] = Some(write);
         }

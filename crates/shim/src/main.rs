@@ -12,6 +12,7 @@ mod log;
 mod sandbox;
 mod spawn;
 mod sys;
+mod users;
 mod volume;
 mod wire;
 

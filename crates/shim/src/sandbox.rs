@@ -12,6 +12,7 @@ use crate::child::{self, Failed};
 use crate::container::{Container, exit_of};
 use crate::spawn::{self, Place};
 use crate::sys;
+use crate::users::Users;
 
 /// Everything this process keeps for one Pod.
 #[derive(Default)]
@@ -20,6 +21,8 @@ pub struct Sandbox {
     pub containers: Vec<Container>,
     /// Where the Pod's shared memory is mounted, if it has its own.
     pub shm: Option<String>,
+    /// The Pod's user namespace, if it has its own (`hostUsers: false`).
+    pub users: Option<Users>,
     pause: Option<i32>,
     execs: Vec<(u64, i32)>,
     next_exec: u64,
@@ -158,6 +161,9 @@ impl Sandbox {
         } else {
             self.shm = Some("/dev/shm".to_owned());
         }
+        if let Some(range) = init.user_namespace {
+            self.users = Some(Users::make(range).map_err(|error| ("make a user namespace", error))?);
+        }
         if init.shared_pid {
             let pid = sys::clone3(libc::CLONE_NEWPID as u64, None)
                 .map_err(|error| ("make a pid namespace", error))?;
@@ -254,10 +260,17 @@ impl Sandbox {
         };
         for stream in io.iter().flatten() {
             // Somebody else's kind of file may refuse; the open descriptor works all the same.
-            let _ = sys::chown(stream, exec.process.uid, exec.process.gid);
+            let on_node = |id| self.users.as_ref().map_or(id, |users| users.on_node(id));
+            let _ = sys::chown(stream, on_node(exec.process.uid), on_node(exec.process.gid));
         }
         let spawned = Place::beside(main, &start).and_then(|place| {
-            spawn::spawn(place, io, exec.process.tty, || child::execute(&exec.process, &programs))
+            let users = self.users.as_ref().map(Users::share).transpose();
+            let mut place = place;
+            let users = users.map_err(|error| spawn::failed("share the user namespace", &error))?;
+            place.keep.extend(users.as_ref().map(Users::number));
+            spawn::spawn(place, io, exec.process.tty, || {
+                child::execute(&exec.process, &programs, users.as_ref(), false)
+            })
         });
         match spawned {
             Ok(pid) => {

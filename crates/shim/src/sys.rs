@@ -183,6 +183,26 @@ pub fn set_tree(tree: &OwnedFd, set: u64, propagation: u64, recursive: bool) -> 
     check_long(result).map(drop)
 }
 
+/// Shows a detached tree with the ids of a user namespace.
+pub fn translate_ids(tree: &OwnedFd, users: &OwnedFd) -> io::Result<()> {
+    const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
+    let userns = users.as_raw_fd() as u64;
+    let attributes = MountAttr { set: MOUNT_ATTR_IDMAP, clear: 0, propagation: 0, userns };
+    let flags = libc::AT_EMPTY_PATH as libc::c_uint | AT_RECURSIVE;
+    // SAFETY: the structure is the kernel's first published version and its size is passed along.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<MountAttr>(),
+        )
+    };
+    check_long(result).map(drop)
+}
+
 /// An overlay with more layers than fit into the options of mount(2).
 pub fn mount_overlay_by_parts(options: &[(&str, &str)], target: &str) -> io::Result<()> {
     const FSCONFIG_SET_STRING: libc::c_uint = 1;

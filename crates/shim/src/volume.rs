@@ -11,11 +11,16 @@ use outrigger_shim_protocol::{Mount, Propagation};
 
 use crate::child::{Failed, MOUNT_ATTR_RDONLY, during, make_dir, make_parent};
 use crate::sys;
+use crate::users::{Users, as_root};
 
 const MOUNT_ATTR_NOEXEC: u64 = 8;
 
 /// Takes a copy of a mount's source. Of a shared one the agent has sent it.
-pub fn open(mount: &Mount, shared: &mut impl Iterator<Item = OwnedFd>) -> Result<OwnedFd, Failed> {
+pub fn open(
+    mount: &Mount,
+    shared: &mut impl Iterator<Item = OwnedFd>,
+    users: Option<&Users>,
+) -> Result<OwnedFd, Failed> {
     let step = || format!("open {} for {}", mount.source, mount.target);
     let tree = if mount.propagation == Propagation::Shared {
         let sent = shared.next().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
@@ -33,6 +38,10 @@ pub fn open(mount: &Mount, shared: &mut impl Iterator<Item = OwnedFd>) -> Result
     };
     if let Some(propagation) = propagation {
         during(step(), sys::set_tree(&tree, 0, propagation, true))?;
+    }
+    if let Some(users) = users {
+        let step = format!("show {} with the ids of the user namespace", mount.target);
+        during(step, users.translate(&tree))?;
     }
     if mount.recursive_readonly {
         during(step(), sys::set_tree(&tree, MOUNT_ATTR_RDONLY, 0, true))?;
@@ -76,16 +85,17 @@ fn image(mount: &Mount) -> io::Result<OwnedFd> {
 }
 
 /// Attaches a copy. The root is the container's already, so no link in its image leads out of it.
-pub fn attach(mount: &Mount, tree: &OwnedFd) -> Result<(), Failed> {
+pub fn attach(mount: &Mount, tree: &OwnedFd, users: Option<&Users>) -> Result<(), Failed> {
     let source = format!("/proc/self/fd/{}", tree.as_raw_fd());
     let is_dir = during(format!("look at {}", mount.source), fs::metadata(&source))?.is_dir();
     if !Path::new(&mount.target).exists() {
-        if is_dir {
-            make_dir(&mount.target, 0o755)?;
-        } else {
+        as_root(users, || {
+            if is_dir {
+                return make_dir(&mount.target, 0o755);
+            }
             make_parent(&mount.target)?;
-            during(format!("make {}", mount.target), fs::write(&mount.target, ""))?;
-        }
+            during(format!("make {}", mount.target), fs::write(&mount.target, ""))
+        })?;
     }
     during(format!("attach {}", mount.target), sys::attach_tree(tree, &mount.target))
 }

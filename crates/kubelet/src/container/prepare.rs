@@ -61,6 +61,8 @@ pub(crate) mod labels {
 
     /// The sandbox's addresses, comma-joined.
     pub(crate) const IPS: &str = "outrigger.ips";
+    /// The node's id of the user namespace's root; absent in the node's own.
+    pub(crate) const USERS: &str = "outrigger.users";
     /// `true` on the node's network.
     pub(crate) const HOST_NETWORK: &str = "outrigger.host-network";
 }

@@ -134,6 +134,8 @@ struct Local {
     refreshing: bool,
     messages: HashMap<String, String>,
     confirming: bool,
+    /// Labels and annotations as of the last turn.
+    metadata: Option<[Option<BTreeMap<String, String>>; 2]>,
     resizing: bool,
     resize_failure: Option<(String, outrigger_api::MonoTime)>,
     /// The Pod as it was last written down.
@@ -215,6 +217,7 @@ impl PodWorker {
             }
         }
         let pod = assignment.pod;
+        self.note_metadata(&pod);
         let now = self.context.clock.now();
         let decision = self.decide(&pod, &desired, assignment.pending, now);
         // What was granted must outlive this process too.
@@ -319,6 +322,15 @@ impl PodWorker {
             }
             Outcome::Published { status, accepted: result.is_ok(), gone }
         });
+    }
+
+    /// R12.24: labels and annotations that changed are shown without waiting for the next round.
+    fn note_metadata(&mut self, pod: &Pod) {
+        let now = [pod.metadata.labels.clone(), pod.metadata.annotations.clone()];
+        let before = self.local.metadata.replace(now.clone());
+        if before.is_some_and(|before| before != now) {
+            self.refresh_volumes();
+        }
     }
 
     fn refresh_volumes(&mut self) {

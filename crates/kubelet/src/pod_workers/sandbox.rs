@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::container::{is_host_network, labels, pod_cgroup, pod_resources};
 use crate::context::{Context, PodKey};
 use crate::files::pod_hostname;
+use crate::id_ranges::ID_RANGE;
 
 /// Makes the network, then the sandbox in it (R2.13 to R2.16).
 pub(super) async fn create(context: &Context, pod: &Pod, attempt: u32) -> Result<(), String> {
@@ -40,7 +41,19 @@ pub(super) async fn create(context: &Context, pod: &Pod, attempt: u32) -> Result
         Some(spec) if flag(spec.share_process_namespace) => PidMode::Pod,
         _ => PidMode::Container,
     };
+    let range = if spec.is_some_and(|spec| spec.host_users == Some(false)) {
+        Some(context.id_ranges.take(&context.runtime, &key.uid).await?)
+    } else {
+        None
+    };
+    if let Some(range) = &range {
+        labels.insert(labels::USERS.to_owned(), range.base.to_string());
+    }
     let sysctls = spec.and_then(|spec| spec.security_context.as_ref()?.sysctls.as_ref());
+    let sysctls = sysctls.into_iter().flatten().map(|s| (s.name.replace('/', "."), s.value.clone()));
+    // Its root has no say over a network namespace that is the node's, so low ports are open to all in it.
+    let ports = (range.is_some() && !host_network)
+        .then(|| ("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned()));
     let config = SandboxConfig {
         id: sandbox_id(&key.uid, attempt),
         pod: PodRef { name: key.name.clone(), namespace: key.namespace.clone(), uid: key.uid.clone() },
@@ -49,7 +62,8 @@ pub(super) async fn create(context: &Context, pod: &Pod, attempt: u32) -> Result
         netns,
         host_ipc: spec.is_some_and(|spec| flag(spec.host_ipc)),
         pid,
-        sysctls: sysctls.into_iter().flatten().map(|s| (s.name.replace('/', "."), s.value.clone())).collect(),
+        user_namespace: range.as_ref().map(|range| (range.base, ID_RANGE)),
+        sysctls: ports.into_iter().chain(sysctls).collect(),
         cgroup: pod_cgroup(&context.config.cgroup_root, pod),
         resources: pod_resources(pod),
         log_directory: context.log_dir(&key),

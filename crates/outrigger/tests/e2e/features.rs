@@ -8,7 +8,9 @@ use serde_json::Value;
 use crate::suite::{Cluster, Images, Kubectl, PATIENCE, kubectls};
 
 mod admission;
+mod namespaces;
 mod resources;
+mod volumes;
 
 /// One cluster for all of it, because starting one costs more than the questions.
 #[tokio::test(flavor = "multi_thread")]
@@ -17,6 +19,10 @@ async fn pods_get_what_they_ask_for() {
     let cluster = Cluster::up(images, "10.206.0.0/24").await;
     let kubectl = cluster.kubectl(&kubectls()[0]);
     admission::refused_pods(&kubectl).await;
+    volumes::everything_is_mounted(&kubectl).await;
+    namespaces::shared_processes_and_names(&kubectl).await;
+    namespaces::own_users_and_a_debugger(&kubectl).await;
+    namespaces::all_containers_again(&kubectl).await;
     resources::resized_in_place(&kubectl).await;
     resources::pod_level_and_out_of_memory(&kubectl).await;
     cluster.down().await;

@@ -16,18 +16,36 @@ impl EmbeddedRuntime {
         }
         self.0.cgroups.apply(path, resources).map_err(doing(format!("limit {whose}")))
     }
+
+    /// Kills what is left in a sandbox whose process does not answer.
+    pub(super) async fn kill_leftovers(&self, cgroup: &str) {
+        let deadline = tokio::time::Instant::now() + DYING;
+        let mut tick = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            let pids = self.0.cgroups.pod_processes(cgroup);
+            if pids.is_empty() || tokio::time::Instant::now() > deadline {
+                return;
+            }
+            for pid in pids {
+                if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                    // It may be gone by itself.
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                }
+            }
+            tick.tick().await;
+        }
+    }
 }
 
 /// Detached copies of the sources of mounts that are shared both ways. They are taken here because the sandbox process
 /// only receives the node's mounts. At most seven, what one message carries.
 pub(super) fn shared_trees(mounts: &[Mount]) -> Result<Vec<OwnedFd>, RuntimeError> {
     use rustix::mount::{OpenTreeFlags, open_tree};
-    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let shared = mounts.iter().filter(|mount| mount.propagation == Propagation::Shared);
     let open = |mount: &Mount| {
         let source = mount.source.join(&mount.sub_path);
         let what = format!("share {}", source.display());
-        if !is_shared(&table, &source) {
+        if !is_shared(&source) {
             let why = format!("path {:?} is mounted on a mount that is not shared", source.display());
             return Err(doing(what)(io::Error::other(why)));
         }
@@ -39,7 +57,11 @@ pub(super) fn shared_trees(mounts: &[Mount]) -> Result<Vec<OwnedFd>, RuntimeErro
 }
 
 /// Whether the mount a path lies on passes on what is mounted below it.
-fn is_shared(mountinfo: &str, path: &Path) -> bool {
+pub(crate) fn is_shared(path: &Path) -> bool {
+    shares(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(), path)
+}
+
+fn shares(mountinfo: &str, path: &Path) -> bool {
     let covering = mountinfo.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(4);
         let target = fields.next()?.replace("\\040", " ");

@@ -171,3 +171,37 @@ async fn a_seccomp_profile_from_a_file_is_obeyed() {
     assert!(error.contains("cannot load seccomp profile /no/such/profile.json: No such file"), "{error}");
     pod.close().await;
 }
+
+// R13.25: root inside is somebody else on the node, and its files are root's inside all the same.
+#[tokio::test]
+async fn a_user_namespace_has_its_own_root() {
+    let base = 65_536 * 41;
+    let pod = Pod::with("users", |config| config.user_namespace = Some((base, 65_536))).await;
+    let volume = pod.root().path().join("volume");
+    std::fs::create_dir_all(&volume).unwrap();
+    std::fs::write(volume.join("old"), "").unwrap();
+    let script = "cat /proc/self/uid_map; id -u; /bin/busybox stat -c '%n %u' / /m/old /bin /dev/shm;                   grep CapEff /proc/self/status; echo x > /new && echo x > /m/new && mount -t tmpfs x /tmp &&                   echo mounted; echo up; read go < /go; echo end";
+    let all: Vec<u8> = (0..41).collect();
+    let mut config =
+        pod.config("c", &["sh", "-c", script], Security { capabilities: all, ..Security::default() });
+    config.mounts = vec![mount(&volume, "/m")];
+    pod.runtime.create_container(&pod.sandbox, config).await.unwrap();
+    pod.runtime.start_container(&pod.id("c")).await.unwrap();
+    pod.wait_for_log("c", "F up").await;
+    let log = pod.log("c");
+    for wanted in ["F 0\n", "/ 0", "/m/old 0", "/bin 0", "/dev/shm 0", "F mounted"] {
+        assert!(log.contains(&wanted.replace("\\n", "\n")), "{wanted}\n{log}");
+    }
+    assert!(log.contains(&format!("{base}")), "{log}");
+    let ContainerState::Running { pid, .. } = pod.container("c").await.state else { panic!("it runs") };
+    use std::os::unix::fs::MetadataExt as _;
+    assert_eq!(std::fs::metadata(format!("/proc/{pid}")).unwrap().uid(), base);
+    assert_eq!(std::fs::metadata(volume.join("new")).unwrap().uid(), 0);
+    let io = outrigger_runtime::IoOptions { stdout: true, ..Default::default() };
+    let command = ["sh", "-c", "cat /proc/self/uid_map; id -u; cat /new; echo > /go"].map(str::to_owned);
+    let mut process = pod.runtime.exec(&pod.id("c"), &command, io).await.unwrap();
+    let said = crate::suite::read_all(process.stdout.take()).await;
+    assert!(said.contains(&base.to_string()) && said.contains("\n0\nx\n"), "{said}");
+    assert_eq!(pod.exit("c").await.code, 0);
+    pod.close().await;
+}

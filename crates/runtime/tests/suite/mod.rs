@@ -19,11 +19,16 @@ pub(crate) struct Pod {
 
 impl Pod {
     pub(crate) async fn new(name: &str) -> Self {
+        Self::with(name, |_| {}).await
+    }
+
+    /// A Pod whose sandbox is not the usual one.
+    pub(crate) async fn with(name: &str, change: impl FnOnce(&mut SandboxConfig)) -> Self {
         let root = Arc::new(tempfile::tempdir().unwrap());
         image(&root.path().join("image"));
         let runtime = open(&root).await;
         let cgroup = format!("outrigger-test/{name}-{}", std::process::id());
-        let config = SandboxConfig {
+        let mut config = SandboxConfig {
             id: format!("{name}-0"),
             pod: PodRef { name: name.into(), namespace: "default".into(), uid: name.into() },
             hostname: "box".into(),
@@ -31,6 +36,7 @@ impl Pod {
             log_directory: root.path().join("logs"),
             ..SandboxConfig::default()
         };
+        change(&mut config);
         runtime.run_pod_sandbox(config).await.unwrap();
         Self { runtime, sandbox: format!("{name}-0"), cgroup, root }
     }
