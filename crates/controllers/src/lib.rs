@@ -1,17 +1,20 @@
 //! Controllers: ordinary API clients that keep what is in line with what should be.
 //!
 //! Each watches, decides about one object and writes through the API, like any program outside. Here so far are those
-//! a Pod needs: what every namespace holds, how a namespace ends, and which taints a node has. Workload controllers are not here yet.
+//! a Pod needs: what every namespace holds, how a namespace ends, and what becomes of a silent or troubled node. Workload
+//! controllers are not here yet.
 //!
 //! Start at [`run`].
 
 mod namespace;
 mod namespace_content;
+mod node_lifecycle;
 mod node_taints;
 
 use kube::runtime::Controller;
 use kube::runtime::watcher;
 use kube::{Api, Client};
+use outrigger_api::clock::SharedClock;
 use outrigger_reconcile as reconcile;
 use tokio_util::sync::CancellationToken;
 
@@ -22,10 +25,13 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, ServiceAccount};
 pub struct Config {
     /// The cluster's authority, PEM: published in every namespace (L9).
     pub ca_certificate: String,
+    /// The program's clock; says for how long a node has been silent (N15).
+    pub clock: SharedClock,
 }
 
 /// Runs every controller until `stop`.
 pub async fn run(client: Client, config: Config, stop: CancellationToken) {
+    let clock = config.clock.clone();
     let namespaces = Api::<Namespace>::all(client.clone());
     let own = |name: &str| watcher::Config::default().fields(&format!("metadata.name={name}"));
     let of_namespace = |namespace: Option<String>| {
@@ -47,6 +53,6 @@ pub async fn run(client: Client, config: Config, stop: CancellationToken) {
             stop.clone()
         ),
         reconcile::run(deletion, namespace::NamespaceDeletion { client: client.clone() }, stop.clone()),
-        reconcile::run(nodes, node_taints::NodeTaints { client }, stop),
+        reconcile::run(nodes, node_lifecycle::NodeLifecycle::new(client, clock), stop),
     );
 }

@@ -1,96 +1,109 @@
-//! The taints of a node follow its Ready condition (N15): `not-ready` while it is False or unknown to have been True.
-//! Nodes that stop reporting are not noticed yet.
+//! The taints a node has because of its conditions (N15). Pure.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Node, Taint};
-use kube::api::{Patch, PatchParams};
-use kube::{Api, Client, ResourceExt as _};
-use outrigger_reconcile::{Error, Next, Reconciler};
-use serde_json::json;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use outrigger_api::WallTime;
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+/// Conditions that keep new Pods away while they are True.
+const PRESSURES: [(&str, &str); 4] = [
+    ("MemoryPressure", "node.kubernetes.io/memory-pressure"),
+    ("DiskPressure", "node.kubernetes.io/disk-pressure"),
+    ("PIDPressure", "node.kubernetes.io/pid-pressure"),
+    ("NetworkUnavailable", "node.kubernetes.io/network-unavailable"),
+];
 
-/// After a lost race.
-const AGAIN: Duration = Duration::from_millis(20);
-
-/// Keeps node taints.
-pub(crate) struct NodeTaints {
-    pub(crate) client: Client,
-}
-
-#[async_trait]
-impl Reconciler for NodeTaints {
-    type Object = Node;
-
-    const NAME: &'static str = "node-taints";
-
-    async fn reconcile(&self, node: Arc<Node>) -> Result<Next, Error> {
-        let Some(taints) = wanted(&node) else { return Ok(Next::Change) };
-        let name = node.name_any();
-        let version = node.resource_version();
-        let patch = Patch::Merge(json!({
-            "metadata": { "resourceVersion": version },
-            "spec": { "taints": taints },
-        }));
-        let nodes = Api::<Node>::all(self.client.clone());
-        match nodes.patch(&name, &PatchParams::default(), &patch).await {
-            // Something else was written meanwhile; decide again on that.
-            Err(kube::Error::Api(status)) if status.code == 409 => return Ok(Next::After(AGAIN)),
-            outcome => drop(outcome.map_err(Error::doing(format!("taints of node {name}")))?),
-        }
-        Ok(Next::Change)
-    }
-}
-
-/// The taints the node should have; `None` if it has them.
-fn wanted(node: &Node) -> Option<Vec<Taint>> {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let ready = conditions.into_iter().flatten().any(|it| it.type_ == "Ready" && it.status == "True");
+/// The taints the node should have; `None` if it has them. Taints of others stay where they are.
+pub(crate) fn wanted(node: &Node, now: WallTime) -> Option<Vec<Taint>> {
+    let due = due(node);
     let present = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
-    let mut taints: Vec<Taint> = present.iter().filter(|taint| taint.key != NOT_READY).cloned().collect();
-    if !ready {
-        let effects = ["NoSchedule", "NoExecute"];
-        let kept =
-            |effect: &str| present.iter().find(|taint| taint.key == NOT_READY && taint.effect == effect);
-        taints.extend(effects.into_iter().map(|effect| {
-            let fresh = Taint { key: NOT_READY.to_owned(), effect: effect.to_owned(), ..Taint::default() };
-            kept(effect).cloned().unwrap_or(fresh)
-        }));
+    let same = |a: &Taint, key: &str, effect: &str| a.key == key && a.effect == effect;
+    let keeps =
+        |taint: &Taint| !is_ours(&taint.key) || due.iter().any(|(key, effect)| same(taint, key, effect));
+    let mut taints: Vec<Taint> = present.iter().filter(|taint| keeps(taint)).cloned().collect();
+    for (key, effect) in &due {
+        if !taints.iter().any(|taint| same(taint, key, effect)) {
+            taints.push(Taint {
+                key: (*key).to_owned(),
+                effect: (*effect).to_owned(),
+                time_added: (*effect == "NoExecute").then_some(Time(now)),
+                value: None,
+            });
+        }
     }
-    (taints.len() != present.len()).then_some(taints)
+    (taints != present).then_some(taints)
+}
+
+fn due(node: &Node) -> Vec<(&'static str, &'static str)> {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let status = |kind: &str| {
+        let mut all = conditions.into_iter().flatten();
+        all.find(|condition| condition.type_ == kind).map(|condition| condition.status.as_str())
+    };
+    let mut due = Vec::new();
+    match status("Ready") {
+        Some("True") => {}
+        Some("Unknown") => due.extend([(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")]),
+        _ => due.extend([(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")]),
+    }
+    due.extend(
+        PRESSURES
+            .iter()
+            .filter(|(kind, _)| status(kind) == Some("True"))
+            .map(|(_, key)| (*key, "NoSchedule")),
+    );
+    if node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true) {
+        due.push((UNSCHEDULABLE, "NoSchedule"));
+    }
+    due
+}
+
+fn is_ours(key: &str) -> bool {
+    [NOT_READY, UNREACHABLE, UNSCHEDULABLE].contains(&key) || PRESSURES.iter().any(|(_, taint)| *taint == key)
 }
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::{NodeCondition, NodeSpec, NodeStatus};
+    use serde_json::{Value, json};
 
     use super::*;
 
-    fn node(ready: &str, taints: &[(&str, &str)]) -> Node {
-        let taints = taints.iter().map(|(key, effect)| Taint {
-            key: (*key).to_owned(),
-            effect: (*effect).to_owned(),
-            ..Taint::default()
-        });
-        let condition =
-            NodeCondition { type_: "Ready".to_owned(), status: ready.to_owned(), ..NodeCondition::default() };
-        Node {
-            spec: Some(NodeSpec { taints: Some(taints.collect()), ..NodeSpec::default() }),
-            status: Some(NodeStatus { conditions: Some(vec![condition]), ..NodeStatus::default() }),
-            ..Node::default()
-        }
+    fn node(conditions: Value, unschedulable: bool, taints: &[(&str, &str)]) -> Node {
+        let taints: Vec<Value> =
+            taints.iter().map(|(key, effect)| json!({"key": key, "effect": effect})).collect();
+        let spec = json!({"taints": taints, "unschedulable": unschedulable});
+        serde_json::from_value(json!({"spec": spec, "status": {"conditions": conditions}})).unwrap()
     }
 
-    // N15
+    fn of(node: &Node) -> Option<Vec<String>> {
+        let taints = wanted(node, WallTime::UNIX_EPOCH)?;
+        Some(
+            taints
+                .iter()
+                .map(|taint| format!("{}:{}", taint.key.rsplit('/').next().unwrap(), taint.effect))
+                .collect(),
+        )
+    }
+
+    /// N15: taints come with a condition and go with it; those of others stay.
     #[test]
-    fn the_taint_comes_and_goes_with_readiness_and_leaves_others_alone() {
-        let fresh = node("True", &[(NOT_READY, "NoSchedule"), ("own", "NoSchedule")]);
-        let kept: Vec<String> = wanted(&fresh).into_iter().flatten().map(|taint| taint.key).collect();
-        assert_eq!(kept, ["own"]);
-        assert_eq!(wanted(&node("False", &[])).map(|taints| taints.len()), Some(2));
-        assert_eq!(wanted(&node("True", &[])), None);
+    fn taints_follow_conditions() {
+        let ready = |status: &str| json!([{"type": "Ready", "status": status}]);
+        let fresh = node(ready("True"), false, &[(NOT_READY, "NoSchedule"), ("own", "NoSchedule")]);
+        assert_eq!(of(&fresh).unwrap(), ["own:NoSchedule"]);
+        assert_eq!(of(&node(ready("True"), false, &[])), None);
+        let bad = ["not-ready:NoSchedule", "not-ready:NoExecute"];
+        assert_eq!(of(&node(ready("False"), false, &[])).unwrap(), bad);
+        assert_eq!(of(&node(json!([]), false, &[])).unwrap(), bad);
+        let silent = node(ready("Unknown"), false, &[(NOT_READY, "NoExecute")]);
+        assert_eq!(of(&silent).unwrap(), ["unreachable:NoSchedule", "unreachable:NoExecute"]);
+        let full = json!([{"type": "Ready", "status": "True"}, {"type": "DiskPressure", "status": "True"},
+            {"type": "MemoryPressure", "status": "Unknown"}]);
+        assert_eq!(
+            of(&node(full, true, &[])).unwrap(),
+            ["disk-pressure:NoSchedule", "unschedulable:NoSchedule"]
+        );
     }
 }

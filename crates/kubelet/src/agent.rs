@@ -9,17 +9,21 @@ use outrigger_api::StatusError;
 use outrigger_api::status::Reason;
 use outrigger_runtime::{Container, ContainerState, IoOptions, ProcessIo, Runtime, RuntimeError, Sandbox};
 use outrigger_streaming::agent::{
-    ContainerTarget, Duplex, LogOptions, LogStream, NodeAgent, Session, SessionEnd, StreamOptions,
+    ContainerTarget, Duplex, HttpBody, LogOptions, LogStream, NodeAgent, Session, SessionEnd, StreamOptions,
     TerminalSize,
 };
 use tokio::sync::mpsc;
 
 use crate::container::{entries, find};
+use crate::context::Context;
 use crate::logs::{self, open};
+use crate::pod_table::is_static;
+use crate::server::{Caller, NodeServer};
 
 /// The kubelet's side of logs and sessions.
 #[derive(Clone)]
 pub struct KubeletAgent {
+    context: Arc<Context>,
     runtime: Arc<dyn Runtime>,
     client: kube::Client,
 }
@@ -31,12 +35,21 @@ impl std::fmt::Debug for KubeletAgent {
 }
 
 impl KubeletAgent {
-    /// An agent over the node's runtime; Pods are looked up through `client`.
-    pub fn new(runtime: Arc<dyn Runtime>, client: kube::Client) -> Self {
-        Self { runtime, client }
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self { runtime: context.runtime.clone(), client: context.client.clone(), context }
     }
 
     async fn pod(&self, target: &ContainerTarget) -> Result<Pod, StatusError> {
+        // Static Pods are known here under a uid the API does not have; their mirrors' uid means them too.
+        let own = self.context.pods.pods().into_iter().find(|pod| {
+            let meta = &pod.metadata;
+            is_static(pod)
+                && meta.name.as_deref() == Some(&target.pod)
+                && meta.namespace.as_deref() == Some(&target.namespace)
+        });
+        if let Some(pod) = own {
+            return Ok(Pod::clone(&pod));
+        }
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &target.namespace);
         let pod = api.get_opt(&target.pod).await.map_err(StatusError::internal)?;
         let uid = |pod: &Pod| pod.metadata.uid.clone().unwrap_or_default();
@@ -125,6 +138,10 @@ impl NodeAgent for KubeletAgent {
             StatusError::bad_request(format!("unable to forward port: pod {} is not running", target.pod))
         })?;
         Ok(Box::new(self.runtime.port_forward(&sandbox.id, port).await.map_err(refused)?))
+    }
+
+    async fn http(&self, request: http::Request<HttpBody>) -> http::Response<HttpBody> {
+        NodeServer::new(self.context.clone()).handle(Caller::ApiServer, request).await
     }
 }
 

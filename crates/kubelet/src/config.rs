@@ -1,11 +1,15 @@
 //! What a kubelet is told at its start.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Taint;
 use outrigger_pod_lifecycle::{Decision, Input};
+
+use crate::eviction::EvictionConfig;
+use crate::image_gc::ImageGcConfig;
+use crate::shutdown::ShutdownGrace;
 
 /// The pure decision, as a value, so that tests can put another one in.
 pub type Decide = fn(&Input<'_>) -> Decision;
@@ -35,8 +39,20 @@ pub struct KubeletConfig {
     pub taints: Vec<Taint>,
     /// How many Pods the node takes; 110 by default (N11).
     pub max_pods: u32,
-    /// Port of the HTTPS API, shown in the Node's status.
+    /// Whether the node's API has a port of its own (N1); without one it is reached through the agent only.
+    pub serve: bool,
+    /// Where the HTTPS API listens: all addresses.
+    pub address: IpAddr,
+    /// Port of the HTTPS API, shown in the Node's status; 10250.
     pub port: u16,
+    /// Where health is told in plain HTTP (N5); `None` for nowhere.
+    pub health: Option<SocketAddr>,
+    /// How long an orderly shutdown of the node may take (N32); zero for none.
+    pub shutdown: ShutdownGrace,
+    /// Bytes beyond which a container's log is rotated (R14.9).
+    pub log_max_size: u64,
+    /// Log files kept for a container, the current one among them; at least 2.
+    pub log_max_files: usize,
     /// The cgroup under which Pods' cgroups are made: `kubepods`.
     pub cgroup_root: String,
     /// Kernel settings Pods may make beside the safe ones (R13.25a); a trailing `*` stands for anything.
@@ -51,6 +67,18 @@ pub struct KubeletConfig {
     pub parallel_pulls: usize,
     /// Keep secret and projected volumes in memory (R12.20). Needs the right to mount.
     pub volumes_in_memory: bool,
+    /// The folder of the image store, for measuring its disk; `None` if images lie with everything else.
+    pub image_root: Option<PathBuf>,
+    /// Kept from Pods for the system and for this program, by resource (N11).
+    pub system_reserved: BTreeMap<String, outrigger_api::Quantity>,
+    /// See `system_reserved`; the two are added.
+    pub kube_reserved: BTreeMap<String, outrigger_api::Quantity>,
+    /// When Pods are evicted (R8.27).
+    pub eviction: EvictionConfig,
+    /// When unused images are removed.
+    pub image_gc: ImageGcConfig,
+    /// A folder, or one file, with Pods of the node's own (N31).
+    pub static_pod_path: Option<PathBuf>,
 }
 
 impl KubeletConfig {
@@ -68,7 +96,13 @@ impl KubeletConfig {
             labels: BTreeMap::new(),
             taints: Vec::new(),
             max_pods: 110,
+            serve: true,
+            address: IpAddr::from([0, 0, 0, 0]),
             port: 10250,
+            health: Some(SocketAddr::from(([127, 0, 0, 1], 10248))),
+            shutdown: ShutdownGrace::default(),
+            log_max_size: 10 * 1024 * 1024,
+            log_max_files: 5,
             cgroup_root: "kubepods".into(),
             allowed_sysctls: Vec::new(),
             seccomp_root: data_dir.join("seccomp"),
@@ -76,6 +110,12 @@ impl KubeletConfig {
             runtime_version: concat!("outrigger://", env!("CARGO_PKG_VERSION")).into(),
             parallel_pulls: 4,
             volumes_in_memory: true,
+            image_root: None,
+            system_reserved: BTreeMap::new(),
+            kube_reserved: BTreeMap::new(),
+            eviction: EvictionConfig::default(),
+            image_gc: ImageGcConfig::default(),
+            static_pod_path: None,
             data_dir,
         }
     }

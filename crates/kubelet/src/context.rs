@@ -12,8 +12,14 @@ use crate::config::{Decide, KubeletConfig};
 use crate::env::NodeAllocatable;
 use crate::events::Recorder;
 use crate::id_ranges::IdRanges;
+use crate::image_gc::ImageUse;
 use crate::images::ImageManager;
+use crate::metrics::{Metrics, StartLatency};
+use crate::node_state::SharedNodeState;
 use crate::objects::Objects;
+use crate::pod_table::PodTable;
+use crate::stats::Rates;
+use crate::stats::disk::Disks;
 
 /// Handed to every task of this kubelet.
 pub(crate) struct Context {
@@ -28,6 +34,13 @@ pub(crate) struct Context {
     pub(crate) clock: SharedClock,
     pub(crate) id_ranges: IdRanges,
     pub(crate) decide: Decide,
+    pub(crate) pods: PodTable,
+    pub(crate) node_state: SharedNodeState,
+    pub(crate) metrics: Metrics,
+    pub(crate) start_latency: StartLatency,
+    pub(crate) disks: Disks,
+    pub(crate) rates: Rates,
+    pub(crate) image_use: ImageUse,
 }
 
 impl std::fmt::Debug for Context {

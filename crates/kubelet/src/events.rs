@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Event, EventSource, Node, ObjectReference, Pod};
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Api;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
@@ -62,21 +62,29 @@ impl Recorder {
     }
 
     /// A `Normal` event about the Node (N16).
-    pub(crate) fn node(&self, node: &Node, reason: &str, message: impl Into<String>) {
-        let name = node.metadata.name.clone();
-        let about = ObjectReference {
-            kind: Some("Node".into()),
-            uid: name.clone(),
-            name,
-            ..ObjectReference::default()
-        };
-        self.send(about, "Normal", reason.to_owned(), message.into());
+    pub(crate) fn node(&self, name: &str, reason: &str, message: impl Into<String>) {
+        self.send(node_reference(name), "Normal", reason.to_owned(), message.into());
+    }
+
+    /// A `Warning` event about the Node.
+    pub(crate) fn node_warning(&self, name: &str, reason: &str, message: impl Into<String>) {
+        self.send(node_reference(name), "Warning", reason.to_owned(), message.into());
     }
 
     fn send(&self, about: ObjectReference, kind: &'static str, reason: String, message: String) {
         if self.0.try_send(Notice { about, kind, reason, message }).is_err() {
             debug!("too many events; one is dropped");
         }
+    }
+}
+
+/// By name alone, also as uid: the kubelet tells of itself before it knows its object.
+fn node_reference(name: &str) -> ObjectReference {
+    ObjectReference {
+        kind: Some("Node".into()),
+        uid: Some(name.to_owned()),
+        name: Some(name.to_owned()),
+        ..ObjectReference::default()
     }
 }
 

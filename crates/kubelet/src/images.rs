@@ -33,6 +33,19 @@ pub trait ImageService: Send + Sync + std::fmt::Debug {
 
     /// A user of the image by name or number; `None` if the image does not know it.
     async fn lookup_user(&self, image: &Image, user: &str) -> Option<(u32, u32, Vec<u32>)>;
+
+    /// All images on this machine (N13); a store that cannot say has none to show and none to remove.
+    async fn list(&self) -> Vec<Image> {
+        Vec::new()
+    }
+
+    /// Removes an image with all its names. That no container uses it is the caller's to know.
+    ///
+    /// # Errors
+    /// Why it stays.
+    async fn remove(&self, id: &str) -> Result<(), String> {
+        Err(format!("image {id} cannot be removed"))
+    }
 }
 
 /// The policies around an [`ImageService`].
@@ -88,6 +101,7 @@ impl ImageManager {
         let began = context.clock.now().mono;
         let image = self.service.pull(reference, secrets).await?;
         let now = context.clock.now().mono;
+        context.start_latency.pulled(pod.metadata.uid.as_deref().unwrap_or_default(), now.since(asked));
         let text = format!(
             "Successfully pulled image \"{reference}\" in {} ({} including waiting). Image size: {} bytes.",
             go_duration(now.since(began)),
@@ -96,6 +110,14 @@ impl ImageManager {
         );
         context.events.normal(pod, field_path, "Pulled", text);
         Ok(image)
+    }
+
+    pub(crate) async fn list(&self) -> Vec<Image> {
+        self.service.list().await
+    }
+
+    pub(crate) async fn remove(&self, id: &str) -> Result<(), String> {
+        self.service.remove(id).await
     }
 
     /// Looks a user up in an image.

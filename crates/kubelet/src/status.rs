@@ -16,8 +16,8 @@ const OWNED: [&str; 9] = [
     "ephemeralContainerStatuses",
 ];
 
-/// A strategic merge patch for the status subresource of the Pod with `uid`.
-pub(crate) fn patch(uid: &str, old: Option<&PodStatus>, new: &PodStatus) -> Value {
+/// A strategic merge patch for the status subresource of the Pod with `uid`, or of whichever Pod has the name.
+pub(crate) fn patch(uid: Option<&str>, old: Option<&PodStatus>, new: &PodStatus) -> Value {
     let object = |status: &PodStatus| match serde_json::to_value(status) {
         Ok(Value::Object(map)) => map,
         _ => Map::new(),
@@ -51,7 +51,10 @@ pub(crate) fn patch(uid: &str, old: Option<&PodStatus>, new: &PodStatus) -> Valu
         let gone = before.iter().filter(|c| !kept.contains(&c["type"]));
         conditions.extend(gone.map(|c| json!({"type": c["type"], "$patch": "delete"})));
     }
-    json!({"metadata": {"uid": uid}, "status": status})
+    match uid {
+        Some(uid) => json!({"metadata": {"uid": uid}, "status": status}),
+        None => json!({"status": status}),
+    }
 }
 
 #[cfg(test)]
@@ -68,7 +71,7 @@ mod tests {
             {"type": "PodResizePending", "status": "True"}]}));
         let new = status(json!({"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}], "conditions": [
             {"type": "gate", "status": "True"}, {"type": "Ready", "status": "True"}]}));
-        let patch = patch("u", Some(&old), &new);
+        let patch = patch(Some("u"), Some(&old), &new);
         assert_eq!(patch["status"]["reason"], Value::Null);
         assert_eq!(patch["status"]["podIPs"], json!([{"$patch": "replace"}, {"ip": "10.0.0.1"}]));
         let want = json!([{"type": "Ready", "status": "True", "reason": null}, {"type": "PodResizePending", "$patch": "delete"}]);

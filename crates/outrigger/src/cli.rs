@@ -27,7 +27,7 @@ pub(crate) enum Command {
     /// Stop what `up` started, containers included.
     Down(DownOptions),
     /// Say what this machine offers containers, and what it lacks.
-    Doctor,
+    Doctor(DoctorOptions),
     /// Manage the images on this machine.
     Image(ImageOptions),
 }
@@ -49,6 +49,18 @@ pub(crate) struct NodeOptions {
     /// Registry mirrors in containerd's form: a folder of <host>/hosts.toml.
     #[arg(long, value_name = "DIR")]
     pub(crate) registry_config: Option<PathBuf>,
+    /// Settings of the node: a KubeletConfiguration file. Flags win over it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubelet_config: Option<PathBuf>,
+    /// A folder with Pods of the node's own, one per file.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) pod_manifest_path: Option<PathBuf>,
+    /// Port of the node's own HTTPS API: 10250, or any free one if that is taken. 0 for any free one.
+    #[arg(long, value_name = "PORT")]
+    pub(crate) kubelet_port: Option<u16>,
+    /// On SIGTERM stop the Pods first and take at most so long; without it they run on.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) shutdown_grace: Option<Duration>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -95,6 +107,13 @@ pub(crate) struct DownOptions {
     /// As given to `up`.
     #[arg(long, value_name = "DIR", default_value = DATA_DIR)]
     pub(crate) data_dir: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DoctorOptions {
+    /// Also say which fields of this KubeletConfiguration file have no effect here.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubelet_config: Option<PathBuf>,
 }
 
 #[derive(Args, Clone, Debug)]

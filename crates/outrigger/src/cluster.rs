@@ -2,13 +2,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
 use outrigger_api::clock::{SharedClock, SystemClock};
 use outrigger_apiserver::{ApiServer, Config as ApiConfig, Running, ServiceRange};
 use outrigger_images::{ImageStore, Progress, RegistryConfig, StoreOptions};
-use outrigger_kubelet::{Kubelet, KubeletConfig};
+use outrigger_kubelet::{
+    ConfigurationError, Kubelet, KubeletConfig, KubeletConfiguration, ListenError, Listeners, NodeShutdown,
+    ServingKeys, ShutdownGrace,
+};
 use outrigger_network::{NetworkConfig, NodeNetwork, PodNetworking};
 use outrigger_runtime::{EmbeddedRuntime, Runtime, RuntimeConfig, features};
 use outrigger_store::{EmbeddedStore, HistoryLimits, Store};
@@ -20,6 +24,12 @@ use crate::failure::{Failure, MISSING_FEATURE, USAGE};
 use crate::images::Images;
 use crate::node::{self, Agents};
 
+/// Bytes of a disk below which Pods are evicted, unless a configuration file names thresholds.
+const DISK_FLOOR: u64 = 512 * 1024 * 1024;
+
+/// Holds the range of Pod addresses a data folder is used with.
+pub(crate) const RANGE_FILE: &str = "network/pod-cidr";
+
 /// How a cluster is to be.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -27,6 +37,10 @@ pub(crate) struct Options {
     /// Holds images; shared by runs.
     pub(crate) image_dir: PathBuf,
     pub(crate) log_root: PathBuf,
+    /// Where links to logs are made for log collectors (N30).
+    pub(crate) log_links: Option<PathBuf>,
+    /// The node's API has its usual ports (N1, N5), not just any.
+    pub(crate) fixed_ports: bool,
     pub(crate) listen: SocketAddr,
     pub(crate) node: NodeOptions,
     /// Told of image pulls.
@@ -40,6 +54,8 @@ pub(crate) struct Cluster {
     runtime: Arc<EmbeddedRuntime>,
     network: Arc<NodeNetwork>,
     store: Arc<EmbeddedStore>,
+    /// How the node's Pods are stopped in an orderly way, and how long that may take.
+    shutdown: OnceLock<(NodeShutdown, ShutdownGrace)>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -80,6 +96,7 @@ impl Cluster {
             runtime,
             network,
             store,
+            shutdown: OnceLock::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -96,8 +113,10 @@ impl Cluster {
         };
         let client = self.server.client("system:kube-scheduler");
         self.tasks.spawn(outrigger_scheduler::run(client, scheduler, self.stop.clone()));
-        let controllers =
-            outrigger_controllers::Config { ca_certificate: self.server.pki().ca.certificate.clone() };
+        let controllers = outrigger_controllers::Config {
+            ca_certificate: self.server.pki().ca.certificate.clone(),
+            clock: Arc::clone(clock),
+        };
         let client = self.server.client("system:kube-controller-manager");
         self.tasks.spawn(outrigger_controllers::run(client, controllers, self.stop.clone()));
     }
@@ -115,10 +134,12 @@ impl Cluster {
         };
         let store = open_images(&options.image_dir, registries, &clock).await?;
         let images = Images::new(store, options.progress.clone());
-        let mut config = KubeletConfig::new(&self.node_name, options.data_dir.join("kubelet"));
-        config.log_root.clone_from(&options.log_root);
+        let mut config = kubelet_config(options, &self.node_name)?;
         config.node_ips = vec![node_ip];
-        let kubelet = Kubelet::new(
+        let keys = self.serving_keys(&clock, node_ip)?;
+        let listeners = node_ports(options, &mut config, &keys).await?;
+        let grace = options.node.shutdown_grace.map_or(config.shutdown, shutdown_grace);
+        let mut kubelet = Kubelet::new(
             config,
             self.server.client(&format!("system:node:{}", self.node_name)),
             Arc::clone(&self.runtime) as Arc<dyn Runtime>,
@@ -126,6 +147,9 @@ impl Cluster {
             images,
             clock,
         );
+        kubelet.listen(listeners);
+        // Nobody else sets it.
+        let _ = self.shutdown.set((kubelet.shutdown(), grace));
         agents.add(&self.node_name, Arc::new(kubelet.agent()));
         let mut ready = kubelet.ready();
         let stop = self.stop.clone();
@@ -133,6 +157,21 @@ impl Cluster {
         let ended = |_| Failure::other("the kubelet ended before its node was ready");
         ready.wait_for(|ready| *ready).await.map(drop).map_err(ended)?;
         self.wait_until_schedulable().await
+    }
+
+    /// A certificate of the cluster's authority for the node's own API (N1).
+    fn serving_keys(&self, clock: &SharedClock, node_ip: IpAddr) -> Result<ServingKeys, Failure> {
+        let pki = self.server.pki();
+        let addresses = [node_ip, [127, 0, 0, 1].into()];
+        let pair = pki.issue_serving(
+            &format!("system:node:{}", self.node_name),
+            &self.node_name,
+            &addresses,
+            clock.now().wall,
+        );
+        let pair = pair.map_err(Failure::doing("cannot make the kubelet's certificate"))?;
+        let client_ca = pki.ca.certificate.clone();
+        Ok(ServingKeys { certificate: pair.certificate, key: pair.key, client_ca })
     }
 
     /// A new node carries a taint until the controllers have seen that it is ready.
@@ -155,6 +194,13 @@ impl Cluster {
         self.server.client("kubernetes-admin")
     }
 
+    /// Stops the node's Pods, if a time for that was given (N32); else they run on.
+    pub(crate) async fn shut_down_node(&self) {
+        if let Some((node, grace)) = self.shutdown.get().filter(|(_, grace)| !grace.total.is_zero()) {
+            node.shut_down(*grace).await;
+        }
+    }
+
     /// Stops the components. Containers run on.
     pub(crate) async fn stop(&self) {
         self.stop.cancel();
@@ -170,6 +216,79 @@ impl Cluster {
         remove_network(&self.network).await;
         unmount_below(data_dir);
     }
+}
+
+/// Defaults, then the file, then flags (N33).
+fn kubelet_config(options: &Options, node_name: &str) -> Result<KubeletConfig, Failure> {
+    let mut config = KubeletConfig::new(node_name, options.data_dir.join("kubelet"));
+    config.log_root.clone_from(&options.log_root);
+    config.log_links.clone_from(&options.log_links);
+    config.image_root = Some(options.image_dir.clone());
+    let folder = &config.data_dir;
+    std::fs::create_dir_all(folder).map_err(Failure::doing(format!("cannot make {}", folder.display())))?;
+    // This machine is hardly there for Pods alone: its disk may be nearly full for other reasons.
+    (config.eviction.disk_floor, config.image_gc.floor) = (Some(DISK_FLOOR), Some(DISK_FLOOR));
+    if !options.fixed_ports {
+        (config.port, config.health) = (0, None);
+    }
+    if let Some(file) = &options.node.kubelet_config {
+        let found = read_configuration(file)?;
+        let refused = |error: ConfigurationError| Failure::new(USAGE, error.to_string());
+        found.apply(&mut config).map_err(refused)?;
+        for field in found.unimplemented() {
+            tracing::warn!(field, file = %file.display(), "this field has no effect here");
+        }
+    }
+    config.static_pod_path = options.node.pod_manifest_path.clone().or(config.static_pod_path);
+    if let Some(port) = options.node.kubelet_port {
+        config.port = port;
+    }
+    Ok(config)
+}
+
+/// A third at the end is for critical Pods, as KubeletConfiguration's example divides it.
+fn shutdown_grace(total: Duration) -> ShutdownGrace {
+    ShutdownGrace { total, critical: Duration::from_secs(total.as_secs() / 3) }
+}
+
+/// Reads a KubeletConfiguration.
+pub(crate) fn read_configuration(file: &Path) -> Result<KubeletConfiguration, Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::new(USAGE, format!("--kubelet-config {}: {error}", file.display())))?;
+    KubeletConfiguration::parse(&text, file).map_err(|error| Failure::new(USAGE, error.to_string()))
+}
+
+/// Takes the node's ports. One nobody asked for by number moves out of the way of another cluster's.
+async fn node_ports(
+    options: &Options,
+    config: &mut KubeletConfig,
+    keys: &ServingKeys,
+) -> Result<Listeners, Failure> {
+    let mut listeners = Listeners::default();
+    let chosen = options.node.kubelet_port.is_some() || options.node.kubelet_config.is_some();
+    if config.serve {
+        let address = SocketAddr::new(config.address, config.port);
+        let taken = match listeners.take_https(address, keys).await {
+            Err(ListenError::Bind { .. }) if !chosen => {
+                tracing::warn!(%address, "the kubelet's port is taken; another one is used");
+                listeners.take_https(SocketAddr::new(config.address, 0), keys).await
+            }
+            taken => taken,
+        };
+        let failed = "cannot serve the kubelet's API; choose another port with --kubelet-port";
+        config.port = taken.map_err(Failure::doing(failed))?.port();
+    }
+    if let Some(address) = config.health {
+        match listeners.take_health(address).await {
+            Ok(_) => {}
+            Err(error) if options.node.kubelet_config.is_none() => {
+                tracing::warn!(%error, "no port for health");
+                config.health = None;
+            }
+            Err(error) => return Err(Failure::doing("cannot serve the kubelet's health")(error)),
+        }
+    }
+    Ok(listeners)
 }
 
 /// Exit 69 if nothing can run here, naming what is missing and how to get it.
@@ -207,7 +326,12 @@ pub(crate) async fn open_network(
         state_dir: data_dir.join("network"),
         netns_dir: data_dir.join("netns"),
     });
-    network.await.map(Arc::new).map_err(Failure::doing("cannot set up the Pod network"))
+    let network = network.await.map(Arc::new).map_err(Failure::doing("cannot set up the Pod network"))?;
+    // For `down`, which is not told.
+    let record = data_dir.join(RANGE_FILE);
+    std::fs::write(&record, pod_cidr.to_string())
+        .map_err(Failure::doing(format!("cannot write {}", record.display())))?;
+    Ok(network)
 }
 
 /// Eight hexadecimal digits of the folder's path (FNV-1a): the same at every start.

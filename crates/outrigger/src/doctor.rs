@@ -2,10 +2,14 @@
 
 use outrigger_runtime::features;
 
-use crate::failure::MISSING_FEATURE;
+use crate::cli::DoctorOptions;
+use crate::cluster::read_configuration;
+use crate::failure::{Failure, MISSING_FEATURE};
 
-/// Prints one line per feature; exit 69 if nothing can run here.
-pub(crate) fn doctor() -> u8 {
+/// Prints one line per feature, and per field of a KubeletConfiguration that has no effect (N33); exit 69 if nothing
+/// can run here.
+pub(crate) fn doctor(options: &DoctorOptions) -> Result<u8, Failure> {
+    let configuration = options.kubelet_config.as_deref().map(read_configuration).transpose()?;
     let found = features();
     for feature in &found {
         let mark = match (feature.present, feature.required) {
@@ -17,5 +21,10 @@ pub(crate) fn doctor() -> u8 {
         println!("{mark}  {:<20} {}{fix}", feature.name, feature.detail);
     }
     let usable = found.iter().all(|feature| feature.present || !feature.required);
-    if usable { 0 } else { MISSING_FEATURE }
+    if let (Some(found), Some(file)) = (&configuration, &options.kubelet_config) {
+        for field in found.unimplemented() {
+            println!("lost     {field:<20} a field of {} that has no effect here", file.display());
+        }
+    }
+    Ok(if usable { 0 } else { MISSING_FEATURE })
 }

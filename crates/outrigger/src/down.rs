@@ -9,7 +9,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::cli::DownOptions;
-use crate::cluster::{open_network, remove_containers, remove_network, require_features, unmount_below};
+use crate::cluster::{
+    RANGE_FILE, open_network, remove_containers, remove_network, require_features, unmount_below,
+};
 use crate::failure::Failure;
 use crate::up::PID_FILE;
 
@@ -35,9 +37,7 @@ pub(crate) async fn down(options: DownOptions) -> Result<u8, Failure> {
 
 /// The range the network was made with.
 fn recorded_range(data_dir: &Path) -> Option<ipnet::Ipv4Net> {
-    let text = std::fs::read_to_string(data_dir.join("network/addresses.json")).ok()?;
-    let value: serde_json::Value = serde_json::from_str(&text).ok()?;
-    value.get("pod_cidr")?.as_str()?.parse().ok()
+    std::fs::read_to_string(data_dir.join(RANGE_FILE)).ok()?.trim().parse().ok()
 }
 
 async fn stop_process(data_dir: &Path) -> Result<(), Failure> {

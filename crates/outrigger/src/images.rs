@@ -67,4 +67,12 @@ impl ImageService for Images {
         let found = tokio::task::spawn_blocking(move || store.lookup_user(&image, &user)).await.ok()?.ok()?;
         Some((found.uid, found.gid, found.groups))
     }
+
+    async fn list(&self) -> Vec<Image> {
+        self.store.list()
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), String> {
+        self.store.remove(id).await.map(drop).map_err(|error| error.to_string())
+    }
 }

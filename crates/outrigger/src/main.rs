@@ -57,7 +57,7 @@ async fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Up(options) => up::up(options).await,
         Command::Run(options) => run::run(options).await,
         Command::Down(options) => down::down(options).await,
-        Command::Doctor => Ok(doctor::doctor()),
+        Command::Doctor(options) => doctor::doctor(&options),
         Command::Image(options) => image::image(options).await,
     }
 }

@@ -45,6 +45,8 @@ pub(crate) async fn run(options: RunOptions) -> Result<u8, Failure> {
     let image_dir = usable_image_dir(&options, &data_dir).await;
     let cluster = Cluster::start(Options {
         log_root: data_dir.join("logs"),
+        log_links: None,
+        fixed_ports: false,
         image_dir,
         data_dir: data_dir.clone(),
         listen: ([127, 0, 0, 1], 0).into(),

@@ -29,6 +29,8 @@ pub(crate) async fn up(options: UpOptions) -> Result<u8, Failure> {
     let cluster = Cluster::start(Options {
         image_dir: options.data_dir.join("images"),
         log_root: PathBuf::from("/var/log/pods"),
+        log_links: Some(PathBuf::from("/var/log/containers")),
+        fixed_ports: true,
         data_dir: options.data_dir.clone(),
         listen: options.listen,
         node: options.node.clone(),
@@ -52,6 +54,7 @@ pub(crate) async fn up(options: UpOptions) -> Result<u8, Failure> {
         _ = terminated.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
+    cluster.shut_down_node().await;
     cluster.stop().await;
     // Gone already is as good.
     let _ = std::fs::remove_file(pid_file);

@@ -12,7 +12,7 @@ use outrigger_shim_protocol::Cgroup;
 use crate::cri::Resources;
 
 /// The controllers used; others are left alone.
-const CONTROLLERS: [&str; 5] = ["cpu", "memory", "pids", "devices", "freezer"];
+const CONTROLLERS: [&str; 6] = ["cpu", "cpuacct", "memory", "pids", "devices", "freezer"];
 /// Where the sandbox process lives, so that no folder with processes has folders with processes (v2's rule).
 const SHIM: &str = "shim";
 /// Microseconds in which a CPU quota is counted.
@@ -47,7 +47,10 @@ impl CgroupLayout {
                 "cgroup" => {
                     let options = right.nth(1).unwrap_or_default();
                     for name in CONTROLLERS {
-                        let known = v1.iter().any(|(controller, _)| controller == name);
+                        // Controllers that share a tree share its folders: one of their names is enough.
+                        let known = v1.iter().any(|(controller, at)| {
+                            controller == name || (name == "cpuacct" && at == Path::new(target))
+                        });
                         if !known && options.split(',').any(|option| option == name) {
                             v1.push((name.to_owned(), PathBuf::from(target)));
                         }
@@ -70,7 +73,7 @@ impl CgroupLayout {
     }
 
     /// The folders of `path` (relative) in every tree.
-    fn folders(&self, path: &str) -> Vec<(String, PathBuf)> {
+    pub(crate) fn folders(&self, path: &str) -> Vec<(String, PathBuf)> {
         match self {
             Self::V1(trees) => trees.iter().map(|(name, root)| (name.clone(), root.join(path))).collect(),
             Self::V2(root) => vec![(String::new(), root.join(path))],
@@ -125,7 +128,7 @@ impl CgroupLayout {
         self.folders(path).iter().map(|(_, folder)| text(&folder.join("cgroup.procs"))).collect()
     }
 
-    fn make(&self, path: &str, resources: &Resources) -> io::Result<()> {
+    pub(crate) fn make(&self, path: &str, resources: &Resources) -> io::Result<()> {
         for (_, folder) in self.folders(path) {
             fs::create_dir_all(&folder)?;
         }

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
+use crate::stats::SandboxStats;
+
 /// Identifies a sandbox on this node.
 pub type SandboxId = String;
 /// Identifies a container instance on this node.
@@ -422,6 +424,18 @@ pub trait Runtime: Send + Sync + fmt::Debug {
 
     /// One Pod's sandboxes, newest last; cheap.
     async fn list_pod(&self, pod_uid: &str) -> Result<Vec<Sandbox>, RuntimeError>;
+
+    /// What every sandbox and its running containers use at this moment; a runtime that counts nothing says nothing.
+    /// Reads a dozen files per container.
+    async fn stats(&self) -> Result<Vec<SandboxStats>, RuntimeError> {
+        Ok(Vec::new())
+    }
+
+    /// Limits all Pods together: `cgroup` is the group above theirs (N16, `NodeAllocatableEnforced`).
+    async fn limit_pods(&self, cgroup: &str, resources: &Resources) -> Result<(), RuntimeError> {
+        let (_, _) = (cgroup, resources);
+        Ok(())
+    }
 
     /// Hints that something changed. Slow readers lose hints, never the newest one.
     fn events(&self) -> tokio::sync::broadcast::Receiver<RuntimeEvent>;

@@ -2,6 +2,7 @@
 
 mod node_side;
 mod session;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,6 +23,7 @@ use crate::client::{Answer, Client, Listener};
 use crate::cri::*;
 use crate::sandbox::{Entry, Known, SavedContainer, SavedSandbox, write_json};
 use crate::shim::{self, Shim};
+use crate::stats::SandboxStats;
 use crate::{exec, prepare};
 pub(crate) use node_side::is_shared;
 use session::{ExecGuard, terminal_io, wait_for_exec};
@@ -474,6 +476,16 @@ impl Runtime for EmbeddedRuntime {
             self.sandboxes().values().filter(of_pod).map(|entry| entry.facts()).collect();
         all.sort_by_key(|sandbox| sandbox.attempt);
         Ok(all)
+    }
+
+    async fn stats(&self) -> Result<Vec<SandboxStats>, RuntimeError> {
+        let runtime = self.clone();
+        let read = tokio::task::spawn_blocking(move || usage::of_all(&runtime)).await;
+        read.map_err(|error| doing("read control groups")(io::Error::other(error)))
+    }
+
+    async fn limit_pods(&self, cgroup: &str, resources: &Resources) -> Result<(), RuntimeError> {
+        self.0.cgroups.make(cgroup, resources).map_err(doing(format!("limit control group {cgroup}")))
     }
 
     fn events(&self) -> broadcast::Receiver<RuntimeEvent> {

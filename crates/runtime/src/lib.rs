@@ -17,8 +17,10 @@ mod sandbox;
 mod seccomp;
 mod seccomp_profile;
 mod shim;
+mod stats;
 
 pub use cgroup::CgroupLayout;
 pub use cri::*;
 pub use embedded::{EmbeddedRuntime, RuntimeConfig};
 pub use features::{Feature, features};
+pub use stats::{ContainerStats, CpuUsage, Interface, IoUsage, MemoryUsage, SandboxStats, Usage, interfaces};

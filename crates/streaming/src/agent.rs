@@ -7,6 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
 use jiff::Timestamp;
 use outrigger_api::StatusError;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -109,6 +111,9 @@ impl fmt::Debug for Session {
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
+/// Request and response bodies of a node's own API.
+pub type HttpBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
 /// Log bytes as they come.
 pub type LogStream = BoxStream<'static, std::io::Result<Bytes>>;
 
@@ -132,4 +137,14 @@ pub trait NodeAgent: Send + Sync + fmt::Debug {
     /// Connects to a TCP port inside the Pod's network namespace (R14.20). `target.container` is ignored.
     async fn port_forward(&self, target: &ContainerTarget, port: u16)
     -> Result<Box<dyn Duplex>, StatusError>;
+
+    /// Answers a request on the node's own API, for a caller who was already found to be allowed (N6). The path is the
+    /// node's, as in `/stats/summary`. An agent without that API says so.
+    async fn http(&self, request: http::Request<HttpBody>) -> http::Response<HttpBody> {
+        let text = format!("this node does not serve {}\n", request.uri().path());
+        let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
+        let mut response = http::Response::new(body);
+        *response.status_mut() = http::StatusCode::NOT_IMPLEMENTED;
+        response
+    }
 }

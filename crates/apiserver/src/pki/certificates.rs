@@ -97,6 +97,12 @@ pub(super) fn subject_alt_names(names: &ServingNames<'_>) -> Vec<SanType> {
     hosts.chain(addresses.into_iter().map(SanType::IpAddress)).collect()
 }
 
+/// The names a node's own API is reached by.
+pub(super) fn node_alt_names(node: &str, addresses: &[IpAddr]) -> Vec<SanType> {
+    let hosts = [node, "localhost"].into_iter().filter_map(|host| host.try_into().ok().map(SanType::DnsName));
+    hosts.chain(addresses.iter().copied().map(SanType::IpAddress)).collect()
+}
+
 /// Whether a PEM certificate is valid for exactly these names.
 pub(super) fn carries(certificate: &str, wanted: &[SanType]) -> bool {
     use x509_parser::extensions::GeneralName;

@@ -93,6 +93,24 @@ impl Pki {
             authority.issue(user, groups, &[], Usage::Client, &key).map_err(StartError::Certificate)?;
         Ok(CertificatePair { certificate, key })
     }
+
+    /// A fresh serving certificate for a kubelet, valid for ten years, carrying its node's name and addresses.
+    ///
+    /// # Errors
+    /// If the authority's key does not sign.
+    pub fn issue_serving(
+        &self,
+        user: &str,
+        node: &str,
+        addresses: &[IpAddr],
+        now: WallTime,
+    ) -> Result<CertificatePair, StartError> {
+        let authority = Authority::new(&self.ca.key, now).map_err(StartError::Certificate)?;
+        let key = certificates::new_key().map_err(StartError::Certificate)?;
+        let names = certificates::node_alt_names(node, addresses);
+        let issued = authority.issue(user, &["system:nodes"], &names, Usage::Server, &key);
+        Ok(CertificatePair { certificate: issued.map_err(StartError::Certificate)?, key })
+    }
 }
 
 /// The directory `pki/`.

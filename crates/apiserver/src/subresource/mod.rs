@@ -4,6 +4,7 @@ mod binding;
 mod connect;
 mod eviction;
 mod log;
+mod node_proxy;
 mod scale;
 mod target;
 mod token;
@@ -37,6 +38,7 @@ pub(crate) async fn answer(
         ("pods", "exec" | "attach", Verb::Get | Verb::Create) => connect::run(api, call, request).await,
         ("pods", "binding", Verb::Create) => binding::create(api, call, request).await,
         ("pods", "eviction", Verb::Create) => eviction::create(api, call, request).await,
+        ("nodes", "proxy", _) => node_proxy::answer(api, call, request).await,
         ("serviceaccounts", "token", Verb::Create) => token::create(api, call, request).await,
         (_, "scale", _) => scale::answer(api, call, request).await,
         _ => Err(not_served()),

@@ -15,9 +15,6 @@ use tracing::warn;
 use crate::context::Context;
 
 const CHECK: Duration = Duration::from_secs(10);
-const LARGEST: u64 = 10 * 1024 * 1024;
-/// The current file among them.
-const MOST_FILES: usize = 5;
 
 /// Looks at running containers' logs until `stop`.
 pub(crate) async fn rotate_forever(context: Arc<Context>, stop: CancellationToken) {
@@ -28,13 +25,14 @@ pub(crate) async fn rotate_forever(context: Arc<Context>, stop: CancellationToke
         }
         let sandboxes = context.runtime.list().await.unwrap_or_default();
         for container in sandboxes.into_iter().flat_map(|sandbox| sandbox.containers) {
-            let large = fs::metadata(&container.log_path).is_ok_and(|meta| meta.len() >= LARGEST);
+            let large =
+                fs::metadata(&container.log_path).is_ok_and(|meta| meta.len() >= context.config.log_max_size);
             if !large || !matches!(container.state, ContainerState::Running { .. }) {
                 continue;
             }
             let stamp = context.clock.now().wall.strftime("%Y%m%d-%H%M%S").to_string();
-            let path = container.log_path.clone();
-            let rotated = tokio::task::spawn_blocking(move || rotate(&path, &stamp)).await;
+            let (path, most) = (container.log_path.clone(), context.config.log_max_files);
+            let rotated = tokio::task::spawn_blocking(move || rotate(&path, &stamp, most)).await;
             if let Ok(Err(error)) = rotated {
                 warn!(log = %container.log_path.display(), %error, "log not rotated");
                 continue;
@@ -46,8 +44,8 @@ pub(crate) async fn rotate_forever(context: Arc<Context>, stop: CancellationToke
     }
 }
 
-/// Compresses what was rotated before, drops what is too much, renames the current file.
-fn rotate(path: &Path, stamp: &str) -> io::Result<()> {
+/// At most `most` files are left, the current one among them. Compresses what was rotated before, drops what is too much, renames the current file.
+fn rotate(path: &Path, stamp: &str, most: usize) -> io::Result<()> {
     let mut old = rotated(path)?;
     old.sort();
     for file in old.iter().filter(|file| file.extension().is_none_or(|extension| extension != "gz")) {
@@ -56,7 +54,7 @@ fn rotate(path: &Path, stamp: &str) -> io::Result<()> {
     let mut old = rotated(path)?;
     old.sort();
     // After the rename there is one rotated file more, and a new current one.
-    let surplus = (old.len() + 2).saturating_sub(MOST_FILES);
+    let surplus = (old.len() + 2).saturating_sub(most);
     for file in old.iter().take(surplus) {
         fs::remove_file(file)?;
     }
@@ -95,7 +93,7 @@ mod tests {
         let path = folder.path().join("0.log");
         for round in 0..7 {
             fs::write(&path, "text").unwrap();
-            rotate(&path, &format!("20260101-00000{round}")).unwrap();
+            rotate(&path, &format!("20260101-00000{round}"), 5).unwrap();
         }
         let mut names: Vec<_> = fs::read_dir(folder.path())
             .unwrap()

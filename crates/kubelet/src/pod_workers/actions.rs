@@ -103,7 +103,9 @@ impl PodWorker {
         self.local.sandbox_operation = Some(SandboxOperation::Creating);
         let (context, pod) = (self.context.clone(), pod.clone());
         self.operations.spawn(async move {
-            Outcome::Sandbox { result: sandbox::create(&context, &pod, attempt).await }
+            let result = sandbox::create(&context, &pod, attempt).await;
+            context.metrics.sandbox_started(result.is_ok());
+            Outcome::Sandbox { result }
         });
     }
 
@@ -251,7 +253,8 @@ impl PodWorker {
 
     /// R8.20 step 5: only once the API server has the final status.
     fn confirm_deletion(&mut self, status: &PodStatus) {
-        if self.local.confirming || self.published.status.as_ref() != Some(status) {
+        // R14.6: a static Pod has no object that could be deleted.
+        if self.is_static || self.local.confirming || self.published.status.as_ref() != Some(status) {
             return;
         }
         self.local.confirming = true;

@@ -18,7 +18,7 @@ use outrigger_pod_lifecycle::{
     Action, Decision, Desired, Failure, Gates, HookState, Input, NodeFacts, Operation, PendingResize,
     PodMemory, ResizeFacts, SandboxOperation, StopSignal, VolumesState,
 };
-use outrigger_runtime::Sandbox;
+use outrigger_runtime::{ContainerState, Sandbox};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,7 @@ use tracing::{debug, warn};
 use crate::allocation::same_resources;
 use crate::context::{Context, PodKey};
 use crate::env::PodAddresses;
+use crate::pod_table::{is_finished, is_static};
 use crate::prober::Prober;
 use crate::status;
 
@@ -116,6 +117,12 @@ pub(crate) struct PodWorker {
     prober: Prober,
     local: Local,
     published: Published,
+    /// It comes from a file: its status goes to the mirror, whose uid is another (R14.5).
+    is_static: bool,
+    /// Told when the mirror was made anew.
+    mirrored: Arc<Notify>,
+    /// Tells whoever stops Pods for the node's sake.
+    stopped: watch::Sender<bool>,
 }
 
 /// What this process knows beyond runtime and memory.
@@ -161,7 +168,10 @@ impl PodWorker {
         context: Arc<Context>,
         assignment: watch::Receiver<Assignment>,
         changed: Arc<Notify>,
+        mirrored: Arc<Notify>,
+        stopped: watch::Sender<bool>,
     ) -> Self {
+        let is_static = is_static(&assignment.borrow().pod);
         let key = PodKey::of(&assignment.borrow().pod);
         let memory = memory::load(&context, &key.uid);
         let prober = Prober::new(context.clone(), changed.clone());
@@ -179,6 +189,9 @@ impl PodWorker {
             prober,
             local: Local { volumes, ..Local::default() },
             published,
+            is_static,
+            mirrored,
+            stopped,
         }
     }
 
@@ -187,13 +200,18 @@ impl PodWorker {
         let mut refresh = tokio::time::interval(REFRESH);
         refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let wait = match self.turn().await {
+            let began = self.context.clock.now().mono;
+            let turn = self.turn().await;
+            let took = self.context.clock.now().mono.since(began);
+            self.context.metrics.worker_turn(self.operation(), took);
+            let wait = match turn {
                 Turn::Forget => break,
                 Turn::Sleep(wait) => wait,
             };
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.changed.notified() => {}
+                () = self.mirrored.notified() => self.published.status = None,
                 changed = self.assignment.changed() => if changed.is_err() { return },
                 Some(outcome) = self.operations.join_next() => self.take(outcome),
                 _ = refresh.tick() => self.refresh_volumes(),
@@ -231,6 +249,8 @@ impl PodWorker {
             self.local.saved = Some(pod.clone());
         }
         self.publish(&decision.status, &desired);
+        self.context.start_latency.status(&self.context.metrics, &pod, &decision.status, now);
+        self.tell_stopped(&decision.status, &desired);
         for event in &decision.events {
             self.context.events.pod_event(&pod, event);
         }
@@ -246,10 +266,32 @@ impl PodWorker {
         }
         if forget {
             memory::forget(&self.context, &self.key);
+            self.context.start_latency.forget(&self.key.uid);
             return Turn::Forget;
         }
         let due = decision.wake_at.map_or(LONGEST_SLEEP, |at| at.since(now.mono));
         Turn::Sleep(due.min(LONGEST_SLEEP))
+    }
+
+    /// What this turn was about, as upstream's workers count it (N22).
+    fn operation(&self) -> &'static str {
+        let assignment = self.assignment.borrow();
+        if is_finished(&assignment.pod) {
+            "terminated"
+        } else if assignment.desired != Desired::Run || assignment.pod.metadata.deletion_timestamp.is_some() {
+            "terminating"
+        } else {
+            "sync"
+        }
+    }
+
+    /// Whoever stops Pods may go on once nothing of this one runs and the API server knows how it ended.
+    fn tell_stopped(&self, status: &PodStatus, desired: &Desired) {
+        let running = self.local.sandboxes.iter().flat_map(|sandbox| &sandbox.containers);
+        let running = running.filter(|it| matches!(it.state, ContainerState::Running { .. })).count();
+        let told = self.is_static || self.published.status.as_ref() == Some(status);
+        let stopped = *desired != Desired::Run && running == 0 && told;
+        self.stopped.send_if_modified(|value| std::mem::replace(value, stopped) != stopped);
     }
 
     fn decide(
@@ -308,12 +350,16 @@ impl PodWorker {
             return;
         }
         self.published.in_flight = true;
-        let patch = status::patch(&self.key.uid, self.published.status.as_ref(), status);
+        let uid = (!self.is_static).then_some(self.key.uid.as_str());
+        let patch = status::patch(uid, self.published.status.as_ref(), status);
         let api: Api<Pod> = Api::namespaced(self.context.client.clone(), &self.key.namespace);
         let (name, status) = (self.key.name.clone(), Box::new(status.clone()));
+        let is_static = self.is_static;
         self.operations.spawn(async move {
             let result = api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(patch)).await;
             let gone = matches!(&result, Err(kube::Error::Api(s)) if s.is_not_found() || s.is_conflict());
+            // The mirror may not be there yet, or be on its way to being made again.
+            let gone = gone && !is_static;
             if let Err(error) = &result {
                 warn!(pod = name, %error, "status not accepted");
                 if !gone {

@@ -36,7 +36,21 @@ pub(super) struct Start {
 }
 
 impl Start {
+    /// Starts it and counts how that went (N22).
     pub(super) async fn run(self) -> Result<(), StartFailure> {
+        let (context, role) = (self.context.clone(), self.entry.role);
+        let result = self.attempt().await;
+        match &result {
+            Ok(()) => context.metrics.container_started(role, None),
+            Err(StartFailure::Failed { reason, .. }) => {
+                context.metrics.container_started(role, Some(reason.as_str()));
+            }
+            Err(StartFailure::Cancelled) => {}
+        }
+        result
+    }
+
+    async fn attempt(self) -> Result<(), StartFailure> {
         let (context, pod) = (&*self.context, &*self.pod);
         let path = field_path(self.entry.role, &self.entry.container.name);
         let failed = |reason, message: String| StartFailure::Failed { reason, message };

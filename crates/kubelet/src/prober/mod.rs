@@ -19,6 +19,7 @@ use crate::container::{Entry, find};
 use crate::context::Context;
 use crate::env::expand;
 use crate::http_get::{http_get, resolve_port};
+use crate::metrics::Probed;
 
 /// Bytes of a command's output that are kept.
 const MOST_OUTPUT: usize = 10 * 1024;
@@ -126,6 +127,13 @@ struct Run {
     changed: Arc<Notify>,
 }
 
+impl Drop for Run {
+    fn drop(&mut self) {
+        // Also when the task is aborted: the series go with the container.
+        self.context.metrics.forget_probe(&self.probed());
+    }
+}
+
 /// What one probe said.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
@@ -150,7 +158,9 @@ impl Run {
         let age = self.context.clock.now().wall.duration_since(self.target.started_at);
         tokio::time::sleep(delay.saturating_sub(Duration::try_from(age).unwrap_or_default())).await;
         loop {
+            let began = self.context.clock.now().mono;
             let outcome = self.probe_with_retries().await;
+            self.count(&outcome, self.context.clock.now().mono.since(began));
             self.tell(&outcome);
             let step = match outcome {
                 Outcome::Success | Outcome::Warning(_) => thresholds.step(Verdict::Success),
@@ -193,6 +203,26 @@ impl Run {
             }
         };
         self.context.events.warning(&self.pod, &path, reason, text);
+    }
+
+    /// N21.
+    fn count(&self, outcome: &Outcome, took: Duration) {
+        let result = match outcome {
+            Outcome::Success | Outcome::Warning(_) => "successful",
+            Outcome::Failure(_) => "failed",
+            Outcome::Error(_) => "unknown",
+        };
+        self.context.metrics.probed(&self.probed(), result, took);
+    }
+
+    fn probed(&self) -> Probed<'_> {
+        Probed {
+            container: &self.target.container,
+            namespace: self.pod.metadata.namespace.as_deref().unwrap_or_default(),
+            pod: self.pod.metadata.name.as_deref().unwrap_or_default(),
+            pod_uid: self.pod.metadata.uid.as_deref().unwrap_or_default(),
+            kind: self.target.kind.as_str(),
+        }
     }
 
     async fn probe_with_retries(&self) -> Outcome {

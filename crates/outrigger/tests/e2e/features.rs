@@ -42,7 +42,7 @@ async fn delete(kubectl: &Kubectl, name: &str) {
 }
 
 /// Asks again until it is so; for what no event tells.
-async fn eventually(is_so: impl AsyncFn() -> bool) {
+pub(crate) async fn eventually(is_so: impl AsyncFn() -> bool) {
     let asked = async {
         let mut tick = tokio::time::interval(Duration::from_millis(50));
         while !is_so().await {

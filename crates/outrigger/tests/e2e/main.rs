@@ -4,5 +4,6 @@
 mod examples;
 mod features;
 mod kubectl;
+mod node;
 mod run;
 mod suite;

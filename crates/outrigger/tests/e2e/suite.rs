@@ -34,13 +34,20 @@ pub(crate) struct Cluster {
     pub(crate) data: PathBuf,
     images: Arc<Images>,
     pod_cidr: String,
+    extra: Vec<String>,
 }
 
 impl Cluster {
     /// Each test names a Pod range of its own: clusters on one machine must not share one.
     pub(crate) async fn up(images: Arc<Images>, pod_cidr: &str) -> Self {
+        Self::up_with(images, pod_cidr, &[]).await
+    }
+
+    /// The same with more flags.
+    pub(crate) async fn up_with(images: Arc<Images>, pod_cidr: &str, extra: &[&str]) -> Self {
+        let extra = extra.iter().map(|flag| (*flag).to_owned()).collect();
         let data = images.folder.path().join(pod_cidr.replace(['.', '/'], "-"));
-        let mut cluster = Self { program: None, data, images, pod_cidr: pod_cidr.to_owned() };
+        let mut cluster = Self { program: None, data, images, pod_cidr: pod_cidr.to_owned(), extra };
         cluster.start().await;
         cluster
     }
@@ -50,7 +57,7 @@ impl Cluster {
         command
             .args(["up", "--listen", "127.0.0.1:0", "--pod-cidr", &self.pod_cidr, "--data-dir"])
             .arg(&self.data);
-        command.arg("--registry-config").arg(&self.images.certs);
+        command.arg("--registry-config").arg(&self.images.certs).args(&self.extra);
         let mut program = Program::start(command).unwrap();
         program.wait_for(PATIENCE, |line| line.contains("ready")).await.unwrap();
         self.program = Some(program);
@@ -96,6 +103,11 @@ pub(crate) struct Said {
 }
 
 impl Kubectl {
+    /// The same program with another kubeconfig.
+    pub(crate) fn with_config(&self, config: PathBuf) -> Self {
+        Self { program: self.program.clone(), config }
+    }
+
     pub(crate) fn command(&self, line: &str) -> Command {
         let mut command = Command::new(&self.program);
         // A cache of its own: discovery of another cluster on the same port would answer otherwise.
