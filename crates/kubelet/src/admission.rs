@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Node, Pod, PodSpec, Taint};
-use outrigger_scheduling::{NodeInfo, PodInfo, Resources, matches_node_selection, tolerated};
+use outrigger_scheduling::{NodeInfo, PodInfo, Resources, matches_node_selection, pod_requests, tolerated};
 
 use crate::env::NodeAllocatable;
 
@@ -183,13 +183,17 @@ pub(crate) struct Lack {
     capacity: i64,
 }
 
+/// What a Pod's spec asks for (R13.4).
+pub(crate) fn requests(pod: &Pod) -> Resources {
+    pod.spec.as_ref().map(pod_requests).unwrap_or_default()
+}
+
 /// Whether the requests of `pod` fit beside those of `others`.
 ///
 /// # Errors
 /// What is short first.
 pub(crate) fn fits(pod: &Pod, others: &[&Pod], allocatable: &NodeAllocatable) -> Result<(), Lack> {
     let capacity = Resources::from_quantities(allocatable);
-    let requests = |pod: &Pod| PodInfo::new(pod).requests;
     let mut used = Resources::default();
     others.iter().for_each(|other| used.add(&requests(other)));
     let count = i64::try_from(others.len()).unwrap_or(i64::MAX);

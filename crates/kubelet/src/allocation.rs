@@ -3,9 +3,9 @@
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use outrigger_pod_lifecycle::PendingResize;
-use outrigger_scheduling::{PodInfo, Resources};
+use outrigger_scheduling::Resources;
 
-use crate::admission::fits;
+use crate::admission::{fits, requests};
 use crate::env::NodeAllocatable;
 
 /// `asked` with the resources of `granted`, container by container.
@@ -50,7 +50,7 @@ pub(crate) fn grant(
     allocatable: &NodeAllocatable,
 ) -> Result<(), PendingResize> {
     let capacity = Resources::from_quantities(allocatable);
-    for (name, wanted) in PodInfo::new(asked).requests.iter().filter(|(_, wanted)| *wanted > 0) {
+    for (name, wanted) in requests(asked).iter().filter(|(_, wanted)| *wanted > 0) {
         let capacity = capacity.get(name);
         if wanted > capacity {
             let message = format!(

@@ -42,7 +42,15 @@ pub(crate) async fn run_hook(
         let answer = match answer {
             Err(_) if action.scheme.as_deref() == Some("HTTPS") => {
                 let plain = k8s_openapi::api::core::v1::HTTPGetAction { scheme: None, ..action.clone() };
-                http_get(&plain, container, pod_ip, "kube-lifecycle/1.36").await
+                let answer = http_get(&plain, container, pod_ip, "kube-lifecycle/1.36").await;
+                if answer.is_ok() {
+                    let text = format!(
+                        "request to HTTPS lifecycle hook of container {} got HTTP response, retry with HTTP succeeded",
+                        container.name
+                    );
+                    context.events.warning(pod, "", "LifecycleHTTPFallback", text);
+                }
+                answer
             }
             answer => answer,
         };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use outrigger_api::quantity;
 
@@ -90,6 +90,36 @@ pub fn pod_limits(spec: &PodSpec) -> Resources {
     total
 }
 
+/// What to reserve for a Pod whose resources may be changing: of each container the most of what is asked for, granted
+/// and really applied; what can never be granted does not count (R13.6).
+pub(crate) fn reserved(pod: &Pod, spec: &PodSpec) -> Resources {
+    let Some(status) = &pod.status else { return pod_requests(spec) };
+    let pending = status.conditions.iter().flatten().find(|it| it.type_ == "PodResizePending");
+    let infeasible = pending.is_some_and(|it| it.reason.as_deref() == Some("Infeasible"));
+    let known = status.container_statuses.iter().flatten();
+    let known: Vec<&ContainerStatus> = known.chain(status.init_container_statuses.iter().flatten()).collect();
+    let mut spec = spec.clone();
+    for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+        let found = known.iter().find(|status| status.name == container.name);
+        if let Some(granted) = found.and_then(|status| status.allocated_resources.as_ref()) {
+            let actual = found.and_then(|status| status.resources.as_ref()?.requests.as_ref());
+            let requests = container.resources.get_or_insert_default().requests.get_or_insert_default();
+            for name in ["cpu", "memory"] {
+                let asked = requests.get(name).filter(|_| !infeasible);
+                let all = [asked, granted.get(name), actual.and_then(|actual| actual.get(name))];
+                let most = all
+                    .into_iter()
+                    .flatten()
+                    .max_by_key(|amount| amount.0.parse::<quantity::Quantity>().ok());
+                if let Some(most) = most.cloned() {
+                    requests.insert(name.to_owned(), most);
+                }
+            }
+        }
+    }
+    pod_requests(&spec)
+}
+
 fn replace(total: &mut Resources, pod_level: Option<&Quantities>) {
     for (name, amount) in pod_level.map(Resources::from_quantities).unwrap_or_default().iter() {
         total.set(name, amount);
@@ -127,4 +157,32 @@ fn requests(container: &Container) -> Resources {
 fn limits(container: &Container) -> Resources {
     let limits = container.resources.as_ref().and_then(|resources| resources.limits.as_ref());
     limits.map(Resources::from_quantities).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// R13.6: a Pod that shrinks keeps its place until it has shrunk; one that asks for the impossible gains none.
+    #[test]
+    fn a_resize_in_flight_reserves_the_most() {
+        let cpu = |asked: &str, granted: &str, actual: &str, reason: &str| {
+            let amount = |cpu: &str| json!({"cpu": cpu});
+            let pod: Pod = serde_json::from_value(json!({
+                "spec": {"containers": [{"name": "c", "resources": {"requests": amount(asked)}}]},
+                "status": {
+                    "conditions": [{"type": "PodResizePending", "status": "True", "reason": reason}],
+                    "containerStatuses": [{
+                        "name": "c", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+                        "allocatedResources": amount(granted), "resources": {"requests": amount(actual)}}]}
+            }))
+            .unwrap();
+            reserved(&pod, pod.spec.as_ref().unwrap()).get("cpu")
+        };
+        assert_eq!(cpu("1", "1", "3", ""), 3000);
+        assert_eq!(cpu("4", "2", "1", "Deferred"), 4000);
+        assert_eq!(cpu("4", "2", "1", "Infeasible"), 2000);
+    }
 }

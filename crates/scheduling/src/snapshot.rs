@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{Affinity, Node, Pod, PodSpec, Taint, Toleration};
 
-use crate::resources::{Resources, pod_requests};
+use crate::resources::{Resources, reserved};
 
 /// A port a Pod takes on its node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,7 +53,7 @@ impl PodInfo {
         let Some(spec) = &pod.spec else { return Self::default() };
         Self {
             uid: pod.metadata.uid.clone().unwrap_or_default(),
-            requests: pod_requests(spec),
+            requests: reserved(pod, spec),
             host_ports: host_ports(spec),
             images: spec.containers.iter().filter_map(|container| container.image.clone()).collect(),
             node_name: spec.node_name.clone().unwrap_or_default(),
