@@ -67,6 +67,18 @@ pub(super) fn save(context: &Context, pod: &Pod, memory: &PodMemory) -> io::Resu
     fs::rename(&temporary, folder.join(FILE))
 }
 
+/// N30: links to logs that are about to go.
+fn remove_log_links(context: &Context, key: &PodKey) {
+    let Some(folder) = &context.config.log_links else { return };
+    let logs = context.log_dir(key);
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if fs::read_link(entry.path()).is_ok_and(|target| target.starts_with(&logs)) {
+            // Not there is as good.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Removes everything of the Pod, its logs too.
 pub(super) fn forget(context: &Context, key: &PodKey) {
     if key.uid.is_empty() {
@@ -76,6 +88,7 @@ pub(super) fn forget(context: &Context, key: &PodKey) {
         warn!(pod = key.name, %error, "volumes are left behind");
         return;
     }
+    remove_log_links(context, key);
     for folder in [context.pod_dir(&key.uid), context.log_dir(key)] {
         if let Err(error) = fs::remove_dir_all(&folder)
             && error.kind() != io::ErrorKind::NotFound
