@@ -246,6 +246,9 @@ impl Runtime for EmbeddedRuntime {
         config: ContainerConfig,
     ) -> Result<(), RuntimeError> {
         let entry = self.entry(sandbox)?;
+        // A profile that cannot be used is told before anything is made.
+        prepare::seccomp_fd(&config.security, 0)
+            .map_err(doing(format!("prepare container {}", config.name)))?;
         let mut config = config;
         if config.rootfs.writable.as_os_str().is_empty() {
             config.rootfs.writable = entry.dir.join("containers").join(&config.id);
@@ -260,9 +263,6 @@ impl Runtime for EmbeddedRuntime {
             mount.source = config.rootfs.writable.join(format!("image-{index}"));
             fs::create_dir_all(&mount.source).map_err(doing("make a place for an image volume"))?;
         }
-        // A profile that cannot be used is told before anything runs.
-        prepare::seccomp_fd(&config.security, 0)
-            .map_err(doing(format!("prepare container {}", config.name)))?;
         let log = entry.saved.config.log_directory.join(&config.log_path);
         if let Some(folder) = log.parent() {
             fs::create_dir_all(folder).map_err(doing(format!("make {}", folder.display())))?;

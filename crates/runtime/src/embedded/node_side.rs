@@ -43,17 +43,29 @@ pub(super) fn shared_trees(mounts: &[Mount]) -> Result<Vec<OwnedFd>, RuntimeErro
     use rustix::mount::{OpenTreeFlags, open_tree};
     let shared = mounts.iter().filter(|mount| mount.propagation == Propagation::Shared);
     let open = |mount: &Mount| {
-        let source = mount.source.join(&mount.sub_path);
-        let what = format!("share {}", source.display());
-        if !is_shared(&source) {
-            let why = format!("path {:?} is mounted on a mount that is not shared", source.display());
+        let what = format!("share {}", mount.source.display());
+        if !is_shared(&mount.source) {
+            let why = format!("path {:?} is mounted on a mount that is not shared", mount.source.display());
             return Err(doing(what)(io::Error::other(why)));
         }
-        let flags =
-            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-        open_tree(rustix::fs::CWD, &source, flags).map_err(|error| doing(what)(error.into()))
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let flags = flags | OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::AT_EMPTY_PATH;
+        let opened = open_inside(&mount.source, &mount.sub_path).and_then(|file| open_tree(file, "", flags));
+        opened.map_err(|error| doing(what)(error.into()))
     };
     shared.map(open).collect()
+}
+
+/// The source, or what a path leads to without leaving it (R12.29).
+fn open_inside(source: &Path, sub_path: &Path) -> rustix::io::Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags, ResolveFlags};
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let top = rustix::fs::open(source, flags, Mode::empty())?;
+    if sub_path.as_os_str().is_empty() {
+        return Ok(top);
+    }
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(&top, sub_path, flags, Mode::empty(), resolve)
 }
 
 /// Whether the mount a path lies on passes on what is mounted below it.
