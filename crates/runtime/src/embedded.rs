@@ -7,6 +7,7 @@ mod usage;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -137,6 +138,15 @@ impl EmbeddedRuntime {
     fn container(&self, id: &str) -> Result<(Arc<Entry>, Known), RuntimeError> {
         let found = self.sandboxes().values().find_map(|entry| Some((Arc::clone(entry), entry.find(id)?)));
         found.ok_or_else(|| RuntimeError::NotFound(format!("container {id}")))
+    }
+
+    /// A connection whose socket was made in the sandbox's network namespace, and therefore lives there.
+    async fn connect_inside(&self, entry: &Arc<Entry>, to: SocketAddr) -> io::Result<TcpStream> {
+        let asked = self.ask(entry, Request::Socket { v6: to.is_ipv6() }, &[]).await;
+        let (_, mut fds) = asked.map_err(io::Error::other)?;
+        let stream = std::net::TcpStream::from(fds.pop().ok_or(io::ErrorKind::NotConnected)?);
+        stream.set_nonblocking(true)?;
+        TcpSocket::from_std_stream(stream).connect(to).await
     }
 
     async fn ask(
@@ -450,13 +460,13 @@ impl Runtime for EmbeddedRuntime {
 
     async fn port_forward(&self, sandbox: &SandboxId, port: u16) -> Result<TcpStream, RuntimeError> {
         let entry = self.entry(sandbox)?;
-        let failed = || doing(format!("connect to port {port}"));
-        let (_, mut fds) = self.ask(&entry, Request::Socket { v6: false }, &[]).await?;
-        let Some(fd) = fds.pop() else { return Err(failed()(io::ErrorKind::NotConnected.into())) };
-        let stream = std::net::TcpStream::from(fd);
-        stream.set_nonblocking(true).map_err(failed())?;
-        let socket = TcpSocket::from_std_stream(stream);
-        socket.connect(([127, 0, 0, 1], port).into()).await.map_err(failed())
+        let v4 = match self.connect_inside(&entry, (Ipv4Addr::LOCALHOST, port).into()).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => error,
+        };
+        // What listens on the other loopback address only; without IPv6 there is nothing to add to the first answer.
+        let v6 = self.connect_inside(&entry, (Ipv6Addr::LOCALHOST, port).into()).await;
+        v6.map_err(|_| doing(format!("connect to port {port}"))(v4))
     }
 
     async fn reopen_log(&self, id: &ContainerId) -> Result<(), RuntimeError> {

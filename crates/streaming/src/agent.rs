@@ -96,6 +96,14 @@ pub struct Session {
     pub end: BoxFuture<'static, SessionEnd>,
 }
 
+impl Session {
+    /// A session that is over before it began: the client reads why on its error channel.
+    pub fn failed(message: String) -> Self {
+        let end = Box::pin(std::future::ready(SessionEnd::Failed(message)));
+        Self { stdin: None, stdout: None, stderr: None, resize: None, end }
+    }
+}
+
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")

@@ -36,6 +36,7 @@ pub(crate) async fn answer(
     match (&*call.kind.plural, &*sub.name, call.verb) {
         ("pods", "log", Verb::Get) => log::read(api, call).await,
         ("pods", "exec" | "attach", Verb::Get | Verb::Create) => connect::run(api, call, request).await,
+        ("pods", "portforward", Verb::Get | Verb::Create) => connect::forward(api, call, request).await,
         ("pods", "binding", Verb::Create) => binding::create(api, call, request).await,
         ("pods", "eviction", Verb::Create) => eviction::create(api, call, request).await,
         ("nodes", "proxy", _) => node_proxy::answer(api, call, request).await,
@@ -45,7 +46,7 @@ pub(crate) async fn answer(
     }
 }
 
-/// The resource exists upstream and is not served here yet (`portforward`, `proxy`).
+/// The resource exists upstream and is not served here yet (`proxy`).
 fn not_served() -> StatusError {
     let message = "the server could not find the requested resource";
     let mut error = StatusError::new(404, Reason::NotFound, message);

@@ -46,12 +46,17 @@ pub(super) fn container(pod: &Object, named: &str) -> Result<ContainerTarget, St
             pod.name()
         )));
     };
-    Ok(ContainerTarget {
+    Ok(ContainerTarget { container, ..whole(pod) })
+}
+
+/// The Pod without a container.
+pub(super) fn whole(pod: &Object) -> ContainerTarget {
+    ContainerTarget {
         namespace: pod.namespace().to_owned(),
         pod: pod.name().to_owned(),
         uid: pod.uid().to_owned(),
-        container,
-    })
+        container: String::new(),
+    }
 }
 
 /// The agent of the Pod's node.

@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
-use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
@@ -20,7 +19,8 @@ use tracing::debug;
 
 use self::protocol::{Channel, Said};
 pub use self::protocol::{Protocol, Unsupported, Version, negotiate};
-use crate::agent::{Input, Output, Session, SessionEnd, TerminalSize};
+use crate::agent::{Input, Output, Session, TerminalSize};
+use crate::last_word::last_word;
 
 /// Frames waiting for the client; beyond it the process's output is not read any further.
 const OUTGOING: usize = 16;
@@ -69,12 +69,6 @@ where
         tokio::time::timeout(LINGER, async { tokio::join!(&mut listening, drain(fed, &mut feeding)) }).await;
 }
 
-/// A session that is over before it began: the client reads why on its error channel.
-pub fn failed(message: String) -> Session {
-    let end = Box::pin(std::future::ready(SessionEnd::Failed(message)));
-    Session { stdin: None, stdout: None, stderr: None, resize: None, end }
-}
-
 async fn drain(fed: bool, feeding: &mut (impl Future<Output = ()> + Unpin)) {
     if !fed {
         feeding.await;
@@ -96,7 +90,7 @@ async fn tell(protocol: Protocol, session: Session, outgoing: mpsc::Sender<Messa
         pump(stderr, Channel::Stderr, protocol, &outgoing),
         end,
     );
-    if let Some(word) = last_word(protocol, &end) {
+    if let Some(word) = last_word(protocol.version == Version::Legacy, &end) {
         let _ = outgoing.send(protocol.encode(Channel::Error, word.as_bytes())).await;
     }
     let close = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
@@ -179,45 +173,6 @@ async fn feed(stdin: Option<Input>, mut pieces: mpsc::Receiver<Bytes>) {
         }
     }
     let _ = stdin.shutdown().await;
-}
-
-/// What the error channel carries (H26).
-fn last_word(protocol: Protocol, end: &SessionEnd) -> Option<String> {
-    let legacy = protocol.version == Version::Legacy;
-    match end {
-        SessionEnd::Exited(0) | SessionEnd::Detached if legacy => None,
-        SessionEnd::Exited(0) | SessionEnd::Detached => {
-            Some(json!({"metadata": {}, "status": "Success"}).to_string())
-        }
-        SessionEnd::Exited(code) => {
-            let message = format!("command terminated with non-zero exit code: exit code {code}");
-            Some(if legacy { message } else { nonzero(*code, &message).to_string() })
-        }
-        SessionEnd::Failed(message) if legacy => Some(message.clone()),
-        SessionEnd::Failed(message) => Some(failure(message).to_string()),
-    }
-}
-
-fn nonzero(code: i32, message: &str) -> Value {
-    let cause = json!({"reason": "ExitCode", "message": code.to_string()});
-    json!({
-        "metadata": {},
-        "status": "Failure",
-        "message": message,
-        "reason": "NonZeroExitCode",
-        "details": {"causes": [cause]},
-    })
-}
-
-fn failure(message: &str) -> Value {
-    json!({
-        "metadata": {},
-        "status": "Failure",
-        "message": message,
-        "reason": "InternalError",
-        "details": {"causes": [{"message": message}]},
-        "code": 500,
-    })
 }
 
 #[cfg(test)]
