@@ -148,7 +148,9 @@ impl Upgrade {
         let key = headers.get("sec-websocket-key").and_then(|key| key.to_str().ok());
         match key {
             _ if wanted.eq_ignore_ascii_case(SPDY) => Ok(Self::Spdy),
-            Some(key) if wanted.eq_ignore_ascii_case("websocket") => Ok(Self::WebSocket { key: key.to_owned() }),
+            Some(key) if wanted.eq_ignore_ascii_case("websocket") => {
+                Ok(Self::WebSocket { key: key.to_owned() })
+            }
             _ => Err(StatusError::bad_request("Upgrade request required")),
         }
     }

@@ -50,6 +50,8 @@ async fn kubectl_drives_it_unmodified() {
         previous_logs(&kubectl).await;
         init_sidecar_app(&kubectl).await;
         mistakes(&kubectl).await;
+        crate::verbs::walk(&kubectl).await;
+        crate::port_forward::walk(&kubectl).await;
     }
     cluster.down().await;
 }
@@ -101,6 +103,7 @@ async fn top_command(kubectl: &Kubectl) {
     }
     // H14
     assert_eq!(kubectl.run("logs top-command-pod --tail=1").await.lines().count(), 1);
+    crate::terminal::walk(kubectl).await;
     let copied = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(copied.path(), "copied").unwrap();
     kubectl.run(&format!("cp {} top-command-pod:/tmp/copy", copied.path().display())).await;

@@ -5,5 +5,8 @@ mod examples;
 mod features;
 mod kubectl;
 mod node;
+mod port_forward;
 mod run;
 mod suite;
+mod terminal;
+mod verbs;

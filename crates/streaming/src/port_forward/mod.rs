@@ -14,8 +14,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::debug;
 
-pub use self::tunnel::tunnel;
 use self::pairs::{Pair, Pairs};
+pub use self::tunnel::tunnel;
 use crate::agent::{ContainerTarget, Duplex, NodeAgent};
 use crate::spdy::{Offer, Stream, connection};
 

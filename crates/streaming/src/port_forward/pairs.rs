@@ -66,7 +66,8 @@ impl<S> Pairs<S> {
     /// after the error stream.
     pub(super) fn claim(&self, headers: &Headers, stream: u32) -> Result<Claim, Refused> {
         let port = headers.get("port");
-        let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(|| Refused::Port(port.to_owned()))?;
+        let port =
+            port.parse().ok().filter(|port| *port > 0).ok_or_else(|| Refused::Port(port.to_owned()))?;
         let kind = match headers.get("streamtype") {
             "data" => Kind::Data,
             "error" => Kind::Error,
@@ -133,10 +134,14 @@ mod tests {
         assert_eq!(offer("data", "0", 'c'), Some(Pair { port: 80, data: 'c', error: 'a' }));
         assert_eq!(offer("error", "1", 'd'), Some(Pair { port: 80, data: 'b', error: 'd' }));
         // Clients without request numbers.
-        let claim = |pairs: &Pairs<char>, kind, stream| pairs.claim(&headers(kind, "81", ""), stream).unwrap();
+        let claim =
+            |pairs: &Pairs<char>, kind, stream| pairs.claim(&headers(kind, "81", ""), stream).unwrap();
         let mut pairs = Pairs::default();
         assert_eq!(pairs.put(claim(&pairs, "error", 5), 'e', now), None);
-        assert_eq!(pairs.put(claim(&pairs, "data", 7), 'f', now), Some(Pair { port: 81, data: 'f', error: 'e' }));
+        assert_eq!(
+            pairs.put(claim(&pairs, "data", 7), 'f', now),
+            Some(Pair { port: 81, data: 'f', error: 'e' })
+        );
     }
 
     /// H36.

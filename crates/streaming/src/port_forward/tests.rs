@@ -23,7 +23,12 @@ impl NodeAgent for Echo {
         Err(StatusError::bad_request("no logs"))
     }
 
-    async fn exec(&self, _: &ContainerTarget, _: &[String], _: StreamOptions) -> Result<Session, StatusError> {
+    async fn exec(
+        &self,
+        _: &ContainerTarget,
+        _: &[String],
+        _: StreamOptions,
+    ) -> Result<Session, StatusError> {
         Err(StatusError::bad_request("no exec"))
     }
 
@@ -47,7 +52,8 @@ impl NodeAgent for Echo {
 
 fn forwarder() -> Forwarder {
     let word = |text: &str| text.to_owned();
-    let target = ContainerTarget { namespace: word("n"), pod: word("p"), uid: word("u"), container: word("") };
+    let target =
+        ContainerTarget { namespace: word("n"), pod: word("p"), uid: word("u"), container: word("") };
     Forwarder { agent: Arc::new(Echo), target }
 }
 
@@ -85,7 +91,8 @@ async fn several_connections_share_one() {
     for request in 0..20_u32 {
         client.say(4 * request + 3, &vec![b'x'; 3000], true).await;
     }
-    let all: Vec<u32> = (0..20).flat_map(|request| [4 * request + 1, 4 * request + 3]).filter(|id| *id != 23).collect();
+    let all: Vec<u32> =
+        (0..20).flat_map(|request| [4 * request + 1, 4 * request + 3]).filter(|id| *id != 23).collect();
     let heard = client.listen(&all).await;
     for request in (0..20).filter(|request| *request != 5) {
         assert_eq!(heard[&(4 * request + 3)].data.len(), 3004);
@@ -186,7 +193,9 @@ fn subprotocols_and_ports_are_chosen() {
     assert_eq!(negotiate(""), Some(Negotiated::Channels(channels::UNNAMED)));
     assert_eq!(negotiate("v9.channel.k8s.io"), None);
     assert_eq!(channels::ports(["80", "443,8080"].into_iter()), Ok(vec![80, 443, 8080]));
-    for (bad, said) in [("", "cannot be empty"), ("0", "must be > 0"), ("70000", "unable to parse \"70000\" as a port")] {
+    for (bad, said) in
+        [("", "cannot be empty"), ("0", "must be > 0"), ("70000", "unable to parse \"70000\" as a port")]
+    {
         let error = channels::ports([bad].into_iter()).unwrap_err();
         assert!(error.contains(said), "{error}");
     }

@@ -144,7 +144,8 @@ impl Decoder {
             let payload = Payload { stream: first, fin: flags & FIN != 0, left: length };
             return Ok(self.piece(payload, input));
         }
-        let [version, kind] = [(first >> 16) & 0x7fff, first & 0xffff].map(|it| u16::try_from(it).unwrap_or(0));
+        let [version, kind] =
+            [(first >> 16) & 0x7fff, first & 0xffff].map(|it| u16::try_from(it).unwrap_or(0));
         if version != VERSION {
             return Err(Malformed::Version(version));
         }

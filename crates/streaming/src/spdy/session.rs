@@ -51,7 +51,12 @@ struct Opened {
 
 impl Opened {
     /// The place for a stream of this type, if it is one that was asked for and is still missing.
-    fn place(&mut self, kind: &str, wanted: StreamOptions, protocol: Protocol) -> Option<&mut Option<Stream>> {
+    fn place(
+        &mut self,
+        kind: &str,
+        wanted: StreamOptions,
+        protocol: Protocol,
+    ) -> Option<&mut Option<Stream>> {
         let place = match kind {
             "error" => &mut self.error,
             "stdin" if wanted.stdin => &mut self.stdin,

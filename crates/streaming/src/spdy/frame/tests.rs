@@ -33,7 +33,8 @@ fn the_dictionary_is_the_one_others_have() {
 /// H32: blocks share one compression stream, so the second is small and means nothing alone.
 #[test]
 fn header_blocks_build_on_each_other() {
-    let headers: Headers = [("streamtype", "error"), ("port", "8080"), ("requestid", "17")].into_iter().collect();
+    let headers: Headers =
+        [("streamtype", "error"), ("port", "8080"), ("requestid", "17")].into_iter().collect();
     let frame = |stream| Frame::SynStream { stream, fin: true, headers: headers.clone() };
     let (mut encoder, mut first, mut second) = (Encoder::new(), BytesMut::new(), BytesMut::new());
     encoder.encode(&frame(1), &mut first);
@@ -97,18 +98,28 @@ fn a_bomb_of_headers_is_refused() {
 }
 
 fn headers() -> impl Strategy<Value = Headers> {
-    proptest::collection::vec(("[a-z]{1,12}", "[ -~]{0,40}"), 0..6).prop_map(|pairs| pairs.into_iter().collect())
+    proptest::collection::vec(("[a-z]{1,12}", "[ -~]{0,40}"), 0..6)
+        .prop_map(|pairs| pairs.into_iter().collect())
 }
 
 fn frame() -> impl Strategy<Value = Frame> {
     let stream = 1_u32..0x7fff_ffff;
     prop_oneof![
-        (stream.clone(), any::<bool>(), headers())
-            .prop_map(|(stream, fin, headers)| Frame::SynStream { stream, fin, headers }),
-        (stream.clone(), any::<bool>(), headers())
-            .prop_map(|(stream, fin, headers)| Frame::SynReply { stream, fin, headers }),
-        (stream.clone(), any::<bool>(), headers())
-            .prop_map(|(stream, fin, headers)| Frame::Headers { stream, fin, headers }),
+        (stream.clone(), any::<bool>(), headers()).prop_map(|(stream, fin, headers)| Frame::SynStream {
+            stream,
+            fin,
+            headers
+        }),
+        (stream.clone(), any::<bool>(), headers()).prop_map(|(stream, fin, headers)| Frame::SynReply {
+            stream,
+            fin,
+            headers
+        }),
+        (stream.clone(), any::<bool>(), headers()).prop_map(|(stream, fin, headers)| Frame::Headers {
+            stream,
+            fin,
+            headers
+        }),
         (stream.clone(), any::<u32>()).prop_map(|(stream, status)| Frame::Reset { stream, status }),
         any::<u32>().prop_map(|id| Frame::Ping { id }),
         stream.clone().prop_map(|last| Frame::GoAway { last }),
