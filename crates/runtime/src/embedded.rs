@@ -1,5 +1,6 @@
 //! [`Runtime`] over one sandbox process per Pod.
 
+mod connect;
 mod node_side;
 mod session;
 mod usage;
@@ -7,7 +8,6 @@ mod usage;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use outrigger_api::clock::SharedClock;
 use outrigger_shim_protocol::{Event, Exec, FailureKind, Request, Response};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::broadcast;
 
 use crate::cgroup::CgroupLayout;
@@ -138,15 +138,6 @@ impl EmbeddedRuntime {
     fn container(&self, id: &str) -> Result<(Arc<Entry>, Known), RuntimeError> {
         let found = self.sandboxes().values().find_map(|entry| Some((Arc::clone(entry), entry.find(id)?)));
         found.ok_or_else(|| RuntimeError::NotFound(format!("container {id}")))
-    }
-
-    /// A connection whose socket was made in the sandbox's network namespace, and therefore lives there.
-    async fn connect_inside(&self, entry: &Arc<Entry>, to: SocketAddr) -> io::Result<TcpStream> {
-        let asked = self.ask(entry, Request::Socket { v6: to.is_ipv6() }, &[]).await;
-        let (_, mut fds) = asked.map_err(io::Error::other)?;
-        let stream = std::net::TcpStream::from(fds.pop().ok_or(io::ErrorKind::NotConnected)?);
-        stream.set_nonblocking(true)?;
-        TcpSocket::from_std_stream(stream).connect(to).await
     }
 
     async fn ask(
@@ -459,14 +450,7 @@ impl Runtime for EmbeddedRuntime {
     }
 
     async fn port_forward(&self, sandbox: &SandboxId, port: u16) -> Result<TcpStream, RuntimeError> {
-        let entry = self.entry(sandbox)?;
-        let v4 = match self.connect_inside(&entry, (Ipv4Addr::LOCALHOST, port).into()).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => error,
-        };
-        // What listens on the other loopback address only; without IPv6 there is nothing to add to the first answer.
-        let v6 = self.connect_inside(&entry, (Ipv6Addr::LOCALHOST, port).into()).await;
-        v6.map_err(|_| doing(format!("connect to port {port}"))(v4))
+        self.connect_to_loopback(&self.entry(sandbox)?, port).await
     }
 
     async fn reopen_log(&self, id: &ContainerId) -> Result<(), RuntimeError> {
