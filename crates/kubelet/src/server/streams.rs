@@ -105,7 +105,7 @@ where
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(connection) = upgrade.await else { return };
-        let session = begin(streams).await.unwrap_or_else(|error| websocket::failed(error.message));
+        let session = begin(streams).await.unwrap_or_else(|error| Session::failed(error.message));
         websocket::serve(TokioIo::new(connection), protocol, session).await;
     });
     let mut response = text(101, "");
