@@ -153,12 +153,16 @@ async fn compacted_under_a_watch() {
 async fn history_is_compacted_in_time() {
     let folder = tempfile::tempdir().unwrap();
     let etcd = Etcd::start(folder.path()).await.unwrap();
+    // Who watches must be there before anything is compacted, or its start may be gone.
+    let observer = connect(&etcd).await;
+    let first = create(&observer, "/registry/a", "1").await;
+    update(&observer, "/registry/a", "2", first).await;
+    let mut ticks = observer.watch("compact_rev_key", first + 1).await.unwrap();
+    create(&observer, "compact_rev_key_seen", "").await;
+    next_event(&mut ticks).await;
     let mut config = config(etcd.url());
     config.compaction_interval = Duration::from_millis(20);
     let store: Shared = Arc::new(EtcdStore::connect(config, Arc::new(SystemClock)).await.unwrap());
-    let first = create(&store, "/registry/a", "1").await;
-    update(&store, "/registry/a", "2", first).await;
-    let mut ticks = store.watch("compact_rev_key", first + 1).await.unwrap();
     let (mut ticked, mut mark) = (0, 0);
     // A round is over when the next one begins.
     while mark <= first + 1 || ticked < 3 {
@@ -171,6 +175,7 @@ async fn history_is_compacted_in_time() {
     let error = store.range(old).await.unwrap_err();
     assert!(matches!(error, Error::Compacted { .. }), "{error:?}");
     store.close().await;
+    observer.close().await;
 }
 
 /// M3, M6: two servers on one etcd agree on every write and hear of each other's.
