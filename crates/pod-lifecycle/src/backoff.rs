@@ -43,7 +43,8 @@ impl Turn<'_> {
         let Some((instance, exit)) = entry.exited() else { return Hindrance::None };
         let memory = self.memory_of(entry.name());
         let mut crash = memory.crash.clone();
-        if crash.granted.as_deref() == Some(&instance.id) {
+        let key = back_off_key(entry);
+        if crash.granted.as_deref() == Some(&instance.id) && crash.key == key {
             return Hindrance::None;
         }
         let exempt = memory.stop.as_ref().is_some_and(|stop| stop.exempt && stop.instance == instance.id);
@@ -54,6 +55,7 @@ impl Turn<'_> {
                 Some(crate::input::InstanceState::Exited(exit)) => exit.finished_at,
                 _ => {
                     crash.granted = Some(instance.id.clone());
+                    crash.key = key;
                     self.remember(entry.name()).crash = crash;
                     return Hindrance::None;
                 }
@@ -61,7 +63,6 @@ impl Turn<'_> {
         } else {
             exit.finished_at
         };
-        let key = back_off_key(entry);
         let fresh = crash.key != key
             || crash.advanced_at.is_none_or(|at| seconds_between(at, finished_at) > FORGET.cast_signed());
         let delay = if fresh { 0 } else { crash.delay_seconds };

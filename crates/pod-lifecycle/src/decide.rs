@@ -21,6 +21,9 @@ pub fn decide(input: &Input<'_>) -> Decision {
     turn.note_causes();
     if turn.memory.worker == Worker::Syncing && turn.sync() {
         turn.terminate(Cause::Finished, None);
+        // R2.2: what was to be started before this was known is not.
+        let starts = |it: &Action| matches!(it, Action::StartContainer { .. } | Action::RunPostStart { .. });
+        turn.actions.retain(|action| !starts(action));
     }
     if let Worker::Terminating(termination) = turn.memory.worker.clone() {
         turn.stop_pod(&termination);

@@ -46,8 +46,8 @@ impl PodMemory {
     /// Prepares a memory read back from disk by a new agent process; call it once, before the first turn.
     ///
     /// The agent before this one may have died between writing down that it sends TERM and sending it. Without the
-    /// signal a process would meet KILL unwarned, so it is sent once more; the grace window stays as it was. The
-    /// same goes for KILL, which is then not waited for again.
+    /// signal a process would meet KILL unwarned, so it is sent once more; the grace window stays as it was, but for
+    /// the two seconds every TERM is given (R8.7). A KILL may be lost the same way and is sent again when it is due.
     pub fn resume(&mut self) {
         for container in self.containers.values_mut() {
             if let Some(stop) = &mut container.stop {

@@ -82,7 +82,9 @@ impl Turn<'_> {
         let reached = if all_done {
             inits.len()
         } else {
-            inits.iter().rposition(|entry| entry.newest().is_some()).map_or(0, |at| at + 1)
+            // R3.8: a start under way proves as much as a record, should an earlier record be lost meanwhile.
+            let begun = |entry: &Entry<'_>| entry.newest().is_some() || entry.facts.operation.is_some();
+            inits.iter().rposition(begun).map_or(0, |at| at + 1)
         };
         for (index, entry) in inits.iter().enumerate().take(reached) {
             let is_latest = !all_done && index + 1 == reached;

@@ -86,6 +86,9 @@ impl Turn<'_> {
             }
         }
         if std::mem::take(&mut stop.repeat_term) {
+            // R8.7: the process may hear of it only now, however late it is.
+            let used_seconds = now.since(stop.begun).as_secs();
+            stop.term = Some(TermSent { at: now, used_seconds });
             self.signal(entry, &stop, StopSignal::Term);
         }
         if let Some(term) = stop.term {

@@ -15,6 +15,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) definition: Definition<'a>,
     pub(crate) role: Role,
     pub(crate) facts: &'a ContainerFacts,
+    /// The runtime has lost the newest instance, and an older record must not speak for it (R9.28).
+    lost: bool,
 }
 
 /// What is decided in one turn.
@@ -50,7 +52,7 @@ impl<'a> Entry<'a> {
     }
 
     pub(crate) fn newest(&self) -> Option<&'a Instance> {
-        self.facts.newest()
+        self.facts.newest().filter(|_| !self.lost)
     }
 
     /// The newest instance, if its process runs.
@@ -180,21 +182,17 @@ impl<'a> Turn<'a> {
 
 fn entries<'a>(input: &'a Input<'a>) -> Vec<Entry<'a>> {
     let Some(spec) = &input.pod.spec else { return Vec::new() };
-    let facts = |name: &str| input.containers.get(name).unwrap_or(&NO_FACTS);
-    let init = spec.init_containers.iter().flatten().map(|container| Entry {
-        definition: Definition::Full(container),
-        role: init_role(container),
-        facts: facts(&container.name),
-    });
-    let apps = spec.containers.iter().map(|container| Entry {
-        definition: Definition::Full(container),
-        role: Role::App,
-        facts: facts(&container.name),
-    });
-    let ephemeral = spec.ephemeral_containers.iter().flatten().map(|container| Entry {
-        definition: Definition::Ephemeral(container),
-        role: Role::Ephemeral,
-        facts: facts(&container.name),
-    });
+    let entry = |definition: Definition<'a>, role| {
+        let facts = input.containers.get(definition.name()).unwrap_or(&NO_FACTS);
+        let memory = input.memory.containers.get(definition.name());
+        let next = memory.map_or(0, |memory| memory.next_attempt);
+        let lost = facts.newest().is_some_and(|newest| newest.attempt + 1 < next);
+        Entry { definition, role, facts, lost }
+    };
+    let init = spec.init_containers.iter().flatten();
+    let init = init.map(|container| entry(Definition::Full(container), init_role(container)));
+    let apps = spec.containers.iter().map(|container| entry(Definition::Full(container), Role::App));
+    let ephemeral = spec.ephemeral_containers.iter().flatten();
+    let ephemeral = ephemeral.map(|container| entry(Definition::Ephemeral(container), Role::Ephemeral));
     init.chain(apps).chain(ephemeral).collect()
 }

@@ -6,7 +6,7 @@
 //! | user | starts at |
 //! |---|---|
 //! | text cases (`crates/pod-lifecycle/tests/cases`) | [`Node`] with scripts and no faults |
-//! | the seeded simulation (`cargo xtask simulate`) | `seeds`, which draws Pods, scripts and faults from one number |
+//! | the seeded simulation (`cargo xtask simulate`) | [`seeds::simulate`], which draws Pods, scripts and faults from one number |
 //! | `outrigger explain` | [`Node`] with the user's own Pod |
 //!
 //! It refuses to do any I/O, to read a clock and to draw a number that does not come from a seed, so that the same
@@ -28,6 +28,7 @@ pub mod language;
 mod node;
 mod random;
 mod script;
+pub mod seeds;
 mod story;
 mod timeline;
 

@@ -6,6 +6,7 @@
 //! | `test` | everything: format, lints, tidy rules, the crate graph, unit, adapter and end-to-end tests |
 //! | `check` | of that, what runs nothing: format, lints, tidy rules, the crate graph |
 //! | `bench` | measures, prints promised beside measured, writes the table of `BUDGETS.md` |
+//! | `simulate` | plays seeds of the simulated node and says which break an invariant, and how fast it decides |
 //! | `spec` | per rule book: rules with a test, rules without, and the share |
 //!
 //! It decides nothing about the product and has next to no dependencies: it is the first thing a newcomer compiles.
@@ -14,6 +15,7 @@ mod bench;
 mod demo;
 mod graph;
 mod run;
+mod simulate;
 mod spec;
 mod suite;
 mod tidy;
@@ -24,7 +26,7 @@ use std::process::ExitCode;
 /// A step that failed, in words for the person at the terminal.
 type Failure = String;
 
-const USAGE: &str = "usage: cargo xtask demo [--online] | test [--quick] | check | bench | spec [--missing]";
+const USAGE: &str = "usage: cargo xtask demo [--online] | test [--quick] | check | bench | spec [--missing] | simulate [--seeds N] [--seed S]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -36,6 +38,9 @@ fn main() -> ExitCode {
         ["test", "--quick"] => suite::run(suite::Depth::Quick),
         ["check"] => suite::check(),
         ["bench"] => bench::run(),
+        ["simulate", "--seeds", seeds] => simulate::run(seeds, None),
+        ["simulate", "--seed", seed] => simulate::run("1", Some(seed)),
+        ["simulate", "--seeds", seeds, "--seed", seed] => simulate::run(seeds, Some(seed)),
         ["spec"] => spec::run(spec::Detail::Shares),
         ["spec", "--missing"] => spec::run(spec::Detail::Missing),
         _ => {

@@ -53,7 +53,8 @@ impl Turn<'_> {
                 Some(InstanceState::Unknown) => return Phase::Pending,
                 // An instance before the newest one ended: it ran once (R9.4 is about those that never did).
                 Some(InstanceState::Running { .. } | InstanceState::Created)
-                    if entry.facts.instances.len() > 1 =>
+                    if entry.facts.instances.len() > 1
+                        || self.memory_of(entry.name()).removed_exit.is_some() =>
                 {
                     if entry.role == Role::App {
                         stopped.push(entry);

@@ -53,7 +53,13 @@ impl Checker {
     }
 
     /// Before a start is begun: I2, I3.
-    pub(super) fn check_starts(&mut self, now: Duration, pod: &Pod, decision: &Decision) {
+    pub(super) fn check_starts(
+        &mut self,
+        now: Duration,
+        pod: &Pod,
+        facts: &BTreeMap<String, ContainerFacts>,
+        decision: &Decision,
+    ) {
         if decision.memory.restarting_all {
             self.lives.values_mut().flatten().for_each(|life| life.stale = true);
         }
@@ -65,13 +71,19 @@ impl Checker {
             _ => None,
         });
         for (container, sandbox) in starts {
-            if let Some((rule, what)) = self.too_early(pod, container, sandbox) {
+            if let Some((rule, what)) = self.too_early(pod, facts, container, sandbox) {
                 self.complain(now, rule, what);
             }
         }
     }
 
-    fn too_early(&self, pod: &Pod, starting: &str, sandbox: &str) -> Option<(&'static str, String)> {
+    fn too_early(
+        &self,
+        pod: &Pod,
+        facts: &BTreeMap<String, ContainerFacts>,
+        starting: &str,
+        sandbox: &str,
+    ) -> Option<(&'static str, String)> {
         let all: Vec<(&Container, Kind)> = containers(pod).collect();
         let at = all.iter().position(|(container, _)| container.name == starting)?;
         let (_, kind) = all[at];
@@ -85,7 +97,8 @@ impl Checker {
         // Only the first app container of a sandbox waits for the last sidecar; later it may be down (R4.8).
         let of_app = |(_, kind): &&(&Container, Kind)| *kind == Kind::App;
         let app_lived = all.iter().filter(of_app).any(|(app, _)| {
-            self.newest(&app.name).is_some_and(|life| life.sandbox == sandbox && !life.stale)
+            let begins = facts.get(&app.name).is_some_and(|facts| facts.operation.is_some());
+            begins || self.newest(&app.name).is_some_and(|life| life.sandbox == sandbox && !life.stale)
         });
         let last = all.iter().rev().find(|(_, kind)| *kind != Kind::App);
         if let (Kind::App, false, Some((last, Kind::Sidecar))) = (kind, app_lived, last) {
@@ -176,6 +189,8 @@ impl Checker {
 
     /// The runtime lost it. If it ran, nobody knows how it ended.
     pub(crate) fn vanished(&mut self, instance: &str) {
+        // Without a record of any app container the init entries count again (9A).
+        self.status.may_go_back = true;
         if let Some(life) = self.life_mut(instance) {
             life.ended.get_or_insert((137, false));
             life.ended_at = None;

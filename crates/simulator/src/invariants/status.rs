@@ -15,7 +15,7 @@ pub(super) struct Seen {
     /// Conditions of the newest decision.
     conditions: Vec<PodCondition>,
     /// A sandbox was lost or all containers restarted: the phase may go back once.
-    may_go_back: bool,
+    pub(super) may_go_back: bool,
 }
 
 fn condition<'a>(status: &'a PodStatus, ty: &str) -> &'a str {

@@ -26,6 +26,8 @@ pub(super) struct Stopping {
     terms: BTreeMap<String, Duration>,
     /// Excuses when a stop began.
     excused: BTreeMap<String, Duration>,
+    /// The grace of each stop, and since when it is that.
+    graces: BTreeMap<String, (u64, Duration)>,
 }
 
 impl Stopping {
@@ -43,7 +45,7 @@ impl Checker {
         facts: &BTreeMap<String, ContainerFacts>,
         decision: &Decision,
     ) {
-        self.check_starts(now, pod, decision);
+        self.check_starts(now, pod, facts, decision);
         self.check_conditions(now, decision);
         let termination = match &decision.memory.worker {
             Worker::Syncing => None,
@@ -85,7 +87,14 @@ impl Checker {
                 .any(|it| it.id == stop.instance && matches!(it.state, InstanceState::Running { .. }));
             let begun = stop.begun.since_boot().saturating_sub(BOOT);
             let window = Duration::from_secs(stop.grace_seconds) + FLOOR + (allowance - excused);
-            if alive && now > begun + window {
+            let known =
+                self.stopping.graces.entry(stop.instance.clone()).or_insert((stop.grace_seconds, begun));
+            if known.0 != stop.grace_seconds {
+                *known = (stop.grace_seconds, now);
+            }
+            // A window that was shortened may be over already; the floor begins then.
+            let end = (begun + window).max(known.1 + FLOOR + (allowance - excused));
+            if alive && now > end {
                 let late = (now - begun).as_secs();
                 let grace = stop.grace_seconds;
                 self.complain(now, "I6", format!("{container} still runs after {late} s, grace {grace} s"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::PodStatus;
 use outrigger_pod_lifecycle::{Action, HookState, Operation, SandboxOperation, StopSignal, VolumesState};
 
-use super::{Event, Node, PodIndex, Small};
+use super::{Event, Node, Planned, PodIndex, Small};
 use crate::timeline::What;
 
 /// The wait of an operation that failed, before it says so.
@@ -129,7 +129,9 @@ impl Node {
             self.expect(pod, pull, Event::Pulled { container: container.clone() });
         }
         let sandbox = sandbox.to_owned();
-        self.expect(pod, pull + create, Event::Started { container, attempt, sandbox, fails });
+        let image = self.slot(pod).image_of(&container);
+        let planned = Planned { container, attempt, sandbox, image };
+        self.expect(pod, pull + create, Event::Started { planned, fails });
     }
 
     /// R2.7: a pull can be given up, what follows it cannot.
@@ -142,7 +144,8 @@ impl Node {
         let mine = Some(self.epoch);
         self.queue.retain(|_, scheduled| {
             let start = match &scheduled.event {
-                Event::Pulled { container } | Event::Started { container, .. } => Some(container.as_str()),
+                Event::Pulled { container } => Some(container.as_str()),
+                Event::Started { planned, .. } => Some(planned.container.as_str()),
                 _ => None,
             };
             !(scheduled.epoch == mine && scheduled.pod == pod && start == Some(container))

@@ -77,7 +77,14 @@ impl Node {
 
     /// Whether the node has nothing left of the Pod.
     pub fn is_forgotten(&self, pod: PodIndex) -> bool {
-        self.slots[pod.0].forgotten
+        let slot = &self.slots[pod.0];
+        // A Pod that came and went while no agent lived was never known to it.
+        slot.forgotten || (slot.object.is_none() && slot.worker.is_none() && slot.disk.is_none())
+    }
+
+    /// Whether anything will happen to the Pod without anybody doing it.
+    pub(crate) fn expects_anything(&self, pod: PodIndex) -> bool {
+        self.queue.values().any(|it| it.pod == pod && it.epoch.is_none_or(|epoch| epoch == self.epoch))
     }
 
     /// Whether any process of the Pod runs.

@@ -135,6 +135,15 @@ struct Scheduled {
     event: Event,
 }
 
+/// A start as it was decided: what happens to the spec meanwhile does not change it.
+#[derive(Clone, Debug)]
+pub(crate) struct Planned {
+    pub(crate) container: String,
+    pub(crate) attempt: u32,
+    pub(crate) sandbox: String,
+    pub(crate) image: String,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     // What a worker waits for.
@@ -148,7 +157,7 @@ pub(crate) enum Event {
     SandboxStopped { sandbox: String, fails: bool },
     SandboxRemoved { sandbox: String, fails: bool },
     Pulled { container: String },
-    Started { container: String, attempt: u32, sandbox: String, fails: bool },
+    Started { planned: Planned, fails: bool },
     StartCancelled { container: String },
     PostStart { container: String, instance: String },
     PreStop { container: String, instance: String },
@@ -328,6 +337,12 @@ impl Node {
         for pod in (0..self.slots.len()).map(PodIndex) {
             self.note(pod, || What::Fault(fault.to_owned()));
         }
+    }
+
+    /// Notes a rule that is broken from the outside's point of view.
+    pub(crate) fn complain_of(&mut self, pod: PodIndex, rule: &'static str, problem: String) {
+        let now = self.now;
+        self.slots[pod.0].checker.complain(now, rule, problem);
     }
 
     fn complain(&mut self, problem: String) {

@@ -7,7 +7,7 @@ use outrigger_pod_lifecycle::{
     SandboxFacts, VolumesState, definition_hash,
 };
 
-use super::{Event, Node, PodIndex, Slot, Small};
+use super::{Event, Node, Planned, PodIndex, Slot, Small};
 use crate::script;
 use crate::timeline::What;
 
@@ -60,9 +60,7 @@ impl Node {
                 self.slot(pod).facts(&container).operation = Some(Operation::Starting);
                 false
             }
-            Event::Started { container, attempt, sandbox, fails } => {
-                self.started(pod, &container, attempt, &sandbox, fails)
-            }
+            Event::Started { planned, fails } => self.started(pod, &planned, fails),
             Event::StartCancelled { container } => {
                 self.slot(pod).facts(&container).operation = None;
                 true
@@ -211,7 +209,8 @@ impl Node {
         }
     }
 
-    fn started(&mut self, pod: PodIndex, container: &str, attempt: u32, sandbox: &str, fails: bool) -> bool {
+    fn started(&mut self, pod: PodIndex, planned: &Planned, fails: bool) -> bool {
+        let (container, sandbox) = (planned.container.as_str(), planned.sandbox.as_str());
         let scripted = self.slot(pod).scripts.get_mut(container).filter(|script| !script.failures.is_empty());
         let scripted = scripted.map(|script| script.failures.remove(0));
         let failure = match scripted {
@@ -230,16 +229,17 @@ impl Node {
             facts.failure = Some(failure);
             return true;
         }
-        self.instance(pod, container, attempt, sandbox);
+        self.instance(pod, planned);
         true
     }
 
-    fn instance(&mut self, pod: PodIndex, container: &str, attempt: u32, sandbox: &str) {
+    fn instance(&mut self, pod: PodIndex, planned: &Planned) {
+        let Planned { container, attempt, sandbox, image } = planned;
+        let (attempt, image) = (*attempt, image.clone());
         self.serial += 1;
         let id = format!("{container}-{}-{attempt}", self.serial);
         let (now, wall) = (self.now, self.clocks().wall);
         let slot = self.slot(pod);
-        let image = slot.image_of(container);
         let resources = slot.container(container).and_then(|it| it.resources.clone());
         let run = slot.behaviour(container, &id);
         let state = match &run.start_error {
