@@ -164,7 +164,7 @@ impl Turn<'_> {
     fn last_words(&self) -> Option<PodStatus> {
         let gone =
             *self.input.desired == Desired::Gone && matches!(self.memory.worker, Worker::Terminated(_));
-        let last = self.memory.status.as_deref().filter(|_| gone)?;
+        let last = self.input.memory.status.as_deref().filter(|_| gone)?;
         matches!(last.phase.as_deref(), Some("Succeeded" | "Failed")).then(|| last.clone())
     }
 

@@ -43,6 +43,24 @@ pub struct PodMemory {
 }
 
 impl PodMemory {
+    /// A copy without the last status, which is the larger part and is decided anew anyway.
+    pub(crate) fn without_status(&self) -> Self {
+        Self {
+            worker: self.worker.clone(),
+            containers: self.containers.clone(),
+            pulls: self.pulls.clone(),
+            resize: self.resize.clone(),
+            status: None,
+            start_time: self.start_time,
+            initialized: self.initialized,
+            finishing: self.finishing,
+            restarting_all: self.restarting_all,
+            replacing_sandbox: self.replacing_sandbox,
+            reported_sandbox_failure: self.reported_sandbox_failure,
+            reported_network: self.reported_network,
+        }
+    }
+
     /// Prepares a memory read back from disk by a new agent process; call it once, before the first turn.
     ///
     /// The agent before this one may have died between writing down that it sends TERM and sending it. Without the

@@ -62,8 +62,8 @@ impl Turn<'_> {
                 self.remember(entry.name()).post_start_done = Some(instance.id.clone());
             }
             HookState::Failed { message } => {
-                let known = self.memory_of(entry.name()).post_start_failed;
-                if known.is_none_or(|(of, _)| of != instance.id) {
+                let known = self.memory_of(entry.name()).post_start_failed.as_ref();
+                if known.is_none_or(|(of, _)| *of != instance.id) {
                     self.warn(EventReason::FailedPostStartHook, entry.field_path(), "PostStartHook failed");
                     self.remember(entry.name()).post_start_failed =
                         Some((instance.id.clone(), message.clone()));
@@ -139,7 +139,7 @@ impl Turn<'_> {
 
     /// Whether the last status showed it running.
     fn ran_last(&self, entry: &Entry<'_>) -> bool {
-        let Some(status) = &self.memory.status else { return false };
+        let Some(status) = &self.input.memory.status else { return false };
         let inits = status.init_container_statuses.iter().flatten();
         let mut all = inits.chain(status.container_statuses.iter().flatten());
         let last = all.find(|status| status.name == entry.name());

@@ -50,7 +50,7 @@ impl Turn<'_> {
             let Some(instance) = entry.running() else { continue };
             let memory = self.memory_of(entry.name());
             let done = memory.post_start_done.as_deref() == Some(&instance.id);
-            let failed = memory.post_start_failed.is_some_and(|(of, _)| of == instance.id);
+            let failed = memory.post_start_failed.as_ref().is_some_and(|(of, _)| *of == instance.id);
             if !entry.definition.has_post_start() || done {
                 continue;
             }
@@ -243,7 +243,7 @@ impl Turn<'_> {
 
     /// R5.3, R5.4: a probe's kill does not ask exit-code rules.
     fn restarts_now(&self, entry: &Entry<'_>, code: i32) -> bool {
-        let stop = self.memory_of(entry.name()).stop;
+        let stop = self.memory_of(entry.name()).stop.as_ref();
         let instance = entry.newest().map(|instance| instance.id.as_str());
         let by_probe = stop.is_some_and(|stop| stop.exempt && Some(stop.instance.as_str()) == instance);
         if by_probe && !self.has_changed(entry) {

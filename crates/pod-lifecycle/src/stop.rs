@@ -32,7 +32,7 @@ impl Turn<'_> {
         exempt: bool,
     ) {
         let Some(instance) = entry.newest() else { return };
-        let known = self.memory_of(entry.name()).stop;
+        let known = self.memory_of(entry.name()).stop.as_ref();
         if known.is_some_and(|stop| stop.instance == instance.id) {
             return;
         }
@@ -69,7 +69,7 @@ impl Turn<'_> {
     }
 
     fn drive_stop(&mut self, entry: &Entry<'_>) {
-        let Some(mut stop) = self.memory_of(entry.name()).stop else { return };
+        let Some(mut stop) = self.memory_of(entry.name()).stop.clone() else { return };
         let now = self.input.now.mono;
         let window_end = stop.begun + Duration::from_secs(stop.grace_seconds);
         if stop.hook == HookProgress::Running {

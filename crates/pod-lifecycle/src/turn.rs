@@ -1,5 +1,7 @@
 //! One turn's working state: the facts of the Pod by container, and what was decided so far.
 
+use std::sync::LazyLock;
+
 use k8s_openapi::api::core::v1::{Container, Pod};
 use outrigger_api::MonoTime;
 
@@ -22,6 +24,7 @@ pub(crate) struct Entry<'a> {
 /// What is decided in one turn.
 pub(crate) struct Turn<'a> {
     pub(crate) input: &'a Input<'a>,
+    /// As it will be after this turn; its status is decided last, until then look into the input's.
     pub(crate) memory: PodMemory,
     /// Init entries, app containers, ephemeral containers, each in spec order.
     pub(crate) entries: Vec<Entry<'a>>,
@@ -97,7 +100,7 @@ impl<'a> Turn<'a> {
     pub(crate) fn new(input: &'a Input<'a>) -> Self {
         Self {
             input,
-            memory: input.memory.clone(),
+            memory: input.memory.without_status(),
             entries: entries(input),
             actions: Vec::new(),
             events: Vec::new(),
@@ -126,8 +129,9 @@ impl<'a> Turn<'a> {
         self.input.pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false)
     }
 
-    pub(crate) fn memory_of(&self, container: &str) -> ContainerMemory {
-        self.memory.containers.get(container).cloned().unwrap_or_default()
+    pub(crate) fn memory_of(&self, container: &str) -> &ContainerMemory {
+        static NOTHING: LazyLock<ContainerMemory> = LazyLock::new(ContainerMemory::default);
+        self.memory.containers.get(container).unwrap_or(&NOTHING)
     }
 
     pub(crate) fn remember(&mut self, container: &str) -> &mut ContainerMemory {

@@ -86,8 +86,13 @@ impl Turn<'_> {
     fn dated(&self, verdict: Verdict, known: &[PodCondition]) -> PodCondition {
         let status = if verdict.status { "True" } else { "False" };
         // What this node said last counts: a watch may still deliver something older.
-        let last =
-            self.memory.status.as_deref().and_then(|last| last.conditions.as_deref()).unwrap_or_default();
+        let last = self
+            .input
+            .memory
+            .status
+            .as_deref()
+            .and_then(|last| last.conditions.as_deref())
+            .unwrap_or_default();
         let same = |condition: &&PodCondition| condition.type_ == verdict.ty && condition.status == status;
         let since = last.iter().find(same).or_else(|| known.iter().find(same));
         let since = since.and_then(|condition| condition.last_transition_time.clone());

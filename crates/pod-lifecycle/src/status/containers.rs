@@ -132,9 +132,9 @@ impl Turn<'_> {
 
     /// The exit before the newest instance, if its record is gone.
     fn removed_before(&self, entry: &Entry<'_>) -> Option<ContainerState> {
-        let removed = self.memory_of(entry.name()).removed_exit?;
+        let removed = self.memory_of(entry.name()).removed_exit.as_ref()?;
         let same = entry.newest().is_some_and(|instance| instance.id == removed.instance);
-        (!same).then(|| removed_state(&removed))
+        (!same).then(|| removed_state(removed))
     }
 
     /// What is really applied, or will be once it runs (R13.30).
@@ -155,8 +155,8 @@ impl Turn<'_> {
     /// R9.26: why a container that must be started is not, if there is more to say than that it is being started.
     fn waiting_state(&self, entry: &Entry<'_>) -> Option<ContainerState> {
         let why = self.waiting.iter().find(|(name, _)| name == entry.name()).map(|(_, why)| why);
-        if let Some((_, message)) = self.memory_of(entry.name()).post_start_failed {
-            return Some(waiting(FailureReason::PostStartHookError.as_str(), Some(message)));
+        if let Some((_, message)) = &self.memory_of(entry.name()).post_start_failed {
+            return Some(waiting(FailureReason::PostStartHookError.as_str(), Some(message.clone())));
         }
         match why {
             Some(WaitingFor::CrashBackOff { delay_seconds, .. }) => {
@@ -189,7 +189,7 @@ impl Turn<'_> {
             return Some(if delayed { pull_back_off(entry, failure) } else { failed(failure) });
         }
         // R5.14: a crash loop is shown until its next instance runs.
-        let last = self.memory.status.as_deref()?;
+        let last = self.input.memory.status.as_deref()?;
         let all =
             last.init_container_statuses.iter().flatten().chain(last.container_statuses.iter().flatten());
         let shown = all.into_iter().find(|status| status.name == entry.name())?.state.clone()?;

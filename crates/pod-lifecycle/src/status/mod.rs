@@ -132,7 +132,7 @@ impl Turn<'_> {
             Some(sandbox) => sandbox.ips.clone(),
             None => Vec::new(),
         };
-        let last = self.memory.status.as_deref();
+        let last = self.input.memory.status.as_deref();
         if own.is_empty() {
             let kept = last.filter(|last| last.pod_ip.is_some()).unwrap_or(old);
             status.pod_ip.clone_from(&kept.pod_ip);

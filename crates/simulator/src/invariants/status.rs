@@ -30,7 +30,12 @@ fn is_terminal(phase: &str) -> bool {
 impl Checker {
     /// I12, from one decision to the next: what was decided in between and never published counts too.
     pub(super) fn check_conditions(&mut self, now: Duration, decision: &Decision) {
+        let memory = &decision.memory;
+        self.status.may_go_back |= memory.replacing_sandbox || memory.restarting_all;
         let new = decision.status.conditions.as_deref().unwrap_or_default();
+        if self.status.conditions == new {
+            return;
+        }
         let mut broken = None;
         for condition in new {
             let Some(old) = self.status.conditions.iter().find(|old| old.type_ == condition.type_) else {
@@ -45,8 +50,6 @@ impl Checker {
             self.complain(now, "I12", what);
         }
         self.status.conditions = new.to_vec();
-        let memory = &decision.memory;
-        self.status.may_go_back |= memory.replacing_sandbox || memory.restarting_all;
     }
 
     /// A status reaches the API server.

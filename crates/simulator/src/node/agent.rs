@@ -18,7 +18,7 @@ impl Node {
     /// A worker for a Pod: what an earlier one left on disk is its beginning.
     pub(super) fn hire(&mut self, pod: PodIndex, version: u64, seen: Arc<Pod>, desired: Desired) {
         let slot = self.slot(pod);
-        let stored = slot.disk.as_ref().map(|(_, memory)| memory.clone());
+        let stored = slot.disk.as_ref().map(|(_, memory)| PodMemory::clone(memory));
         let resumed = stored.is_some();
         let mut memory = stored.unwrap_or_default();
         memory.resume();
@@ -27,7 +27,7 @@ impl Node {
             seen,
             seen_version: version,
             desired,
-            memory,
+            memory: Arc::new(memory),
             publishing: false,
             confirming: false,
             sandbox_operation: None,
@@ -187,7 +187,7 @@ impl Node {
         let file_memory = self.file_memory;
         let slot = self.slot(pod);
         let Some(worker) = &mut slot.worker else { return };
-        if worker.memory == *memory {
+        if *worker.memory == *memory {
             return;
         }
         let mut kept = memory.clone();
@@ -196,6 +196,7 @@ impl Node {
             // What is not in the file is forgotten, and would show.
             kept = read.unwrap_or_default();
         }
+        let kept = Arc::new(kept);
         slot.disk = Some((worker.seen.clone(), kept.clone()));
         worker.memory = kept;
     }
@@ -223,7 +224,7 @@ impl Node {
     /// Nothing is left of the Pod on this node.
     pub(super) fn forget(&mut self, pod: PodIndex) {
         let slot = self.slot(pod);
-        slot.last_status = slot.disk.take().and_then(|(_, memory)| memory.status).map(|status| *status);
+        slot.last_status = slot.disk.take().and_then(|(_, memory)| memory.status.as_deref().cloned());
         // The agent unmounts what it finds before it removes the Pod's folder.
         slot.mounted = false;
         slot.worker = None;

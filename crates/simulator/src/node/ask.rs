@@ -31,7 +31,7 @@ impl Node {
     /// What the agent remembers; the default if it has no worker.
     pub fn memory(&self, pod: PodIndex) -> PodMemory {
         let worker = self.slots[pod.0].worker.as_ref();
-        worker.map(|worker| worker.memory.clone()).unwrap_or_default()
+        worker.map(|worker| PodMemory::clone(&worker.memory)).unwrap_or_default()
     }
 
     /// The newest decision about a Pod, while it has a worker.

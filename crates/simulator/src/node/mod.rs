@@ -78,7 +78,7 @@ pub(crate) struct Slot {
     pub(crate) before: Option<Arc<Pod>>,
     pub(crate) worker: Option<Worker>,
     /// Memory and last object, durable.
-    pub(crate) disk: Option<(Arc<Pod>, PodMemory)>,
+    pub(crate) disk: Option<(Arc<Pod>, Arc<PodMemory>)>,
     pub(crate) sandboxes: Vec<SandboxFacts>,
     /// Instances are the runtime's, all else in here is the agent's and dies with it.
     pub(crate) containers: BTreeMap<String, ContainerFacts>,
@@ -105,7 +105,7 @@ pub(crate) struct Worker {
     pub(crate) seen: Arc<Pod>,
     pub(crate) seen_version: u64,
     pub(crate) desired: Desired,
-    pub(crate) memory: PodMemory,
+    pub(crate) memory: Arc<PodMemory>,
     pub(crate) published: Option<PodStatus>,
     pub(crate) publishing: bool,
     pub(crate) confirming: bool,

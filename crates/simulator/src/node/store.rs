@@ -202,16 +202,18 @@ impl Node {
             self.expect(pod, Duration::ZERO, Event::DeliverGone);
             return;
         };
-        let old = object.status.clone().unwrap_or_default();
-        if old == *status {
+        if object.status.as_ref() == Some(status) {
             return;
         }
+        // What the Pod was is still needed by whoever holds it, so only what stays is copied.
+        let (metadata, spec) = (object.metadata.clone(), object.spec.clone());
+        let next = Arc::new(Pod { metadata, spec, status: Some(status.clone()) });
         slot.checker.published(now, &slot.containers, object, status);
-        slot.before = Some(object.clone());
+        let before = std::mem::replace(object, next);
+        slot.before = Some(before.clone());
         slot.version += 1;
-        Arc::make_mut(object).status = Some(status.clone());
         if self.record {
-            self.note_status(pod, &old, status);
+            self.note_status(pod, &before.status.clone().unwrap_or_default(), status);
         }
         self.tell(pod);
     }
