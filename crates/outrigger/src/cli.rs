@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use ipnet::Ipv4Net;
 
+use crate::store::StoreChoice;
+
 /// Kubernetes for Pods in one program.
 #[derive(Debug, Parser)]
 #[command(version, about, disable_help_subcommand = true)]
@@ -74,9 +76,8 @@ pub(crate) struct UpOptions {
     /// Where to write the kubeconfig; <data-dir>/kubeconfig unless given.
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// `embedded`, or `etcd=URL[,URL]`.
-    #[arg(long, default_value = "embedded")]
-    pub(crate) store: String,
+    #[command(flatten)]
+    pub(crate) store: StoreChoice,
     /// Go on in the background once ready.
     #[arg(long)]
     pub(crate) detach: bool,

@@ -15,7 +15,6 @@ use outrigger_kubelet::{
 };
 use outrigger_network::{NetworkConfig, NodeNetwork, PodNetworking};
 use outrigger_runtime::{EmbeddedRuntime, Runtime, RuntimeConfig, features};
-use outrigger_store::{EmbeddedStore, HistoryLimits, Store};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,6 +22,7 @@ use crate::cli::NodeOptions;
 use crate::failure::{Failure, MISSING_FEATURE, USAGE};
 use crate::images::Images;
 use crate::node::{self, Agents};
+use crate::store::{Opened, StoreChoice};
 
 /// Bytes of a disk below which Pods are evicted, unless a configuration file names thresholds.
 const DISK_FLOOR: u64 = 512 * 1024 * 1024;
@@ -42,6 +42,7 @@ pub(crate) struct Options {
     /// The node's API has its usual ports (N1, N5), not just any.
     pub(crate) fixed_ports: bool,
     pub(crate) listen: SocketAddr,
+    pub(crate) store: StoreChoice,
     pub(crate) node: NodeOptions,
     /// Told of image pulls.
     pub(crate) progress: Option<Progress>,
@@ -53,7 +54,7 @@ pub(crate) struct Cluster {
     pub(crate) node_name: String,
     runtime: Arc<EmbeddedRuntime>,
     network: Arc<NodeNetwork>,
-    store: Arc<EmbeddedStore>,
+    opened: Opened,
     /// How the node's Pods are stopped in an orderly way, and how long that may take.
     shutdown: OnceLock<(NodeShutdown, ShutdownGrace)>,
     stop: CancellationToken,
@@ -71,9 +72,7 @@ impl Cluster {
             let given = &options.node.service_cidr;
             Failure::new(USAGE, format!("--service-cidr {given}: not an IPv4 range between /8 and /30"))
         })?;
-        let folder = options.data_dir.join("store");
-        let store = EmbeddedStore::open(&folder, HistoryLimits::default(), Arc::clone(&clock));
-        let store = Arc::new(store.map_err(Failure::doing("cannot open the store"))?);
+        let opened = options.store.open(&options.data_dir, &clock).await?;
         let (network, runtime) = node_parts(&options, &clock).await?;
         let node_name = options.node.node_name.clone().unwrap_or_else(node::host_name);
         let node_ip = node::address().unwrap_or_else(|| network.gateway());
@@ -84,7 +83,7 @@ impl Cluster {
             data_dir: options.data_dir.clone(),
             node_name: node_name.clone(),
             service_range,
-            store: Arc::clone(&store) as Arc<dyn Store>,
+            store: Arc::clone(&opened.store),
             clock: Arc::clone(&clock),
             nodes: Arc::new(agents.clone()),
         })
@@ -95,7 +94,7 @@ impl Cluster {
             node_name,
             runtime,
             network,
-            store,
+            opened,
             shutdown: OnceLock::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -207,7 +206,7 @@ impl Cluster {
         self.tasks.close();
         self.tasks.wait().await;
         self.server.stop().await;
-        self.store.close().await;
+        self.opened.store.close().await;
     }
 
     /// Ends every container and takes the network down. Call after [`Cluster::stop`].

@@ -13,6 +13,7 @@ mod images;
 mod manifests;
 mod node;
 mod run;
+mod store;
 mod up;
 
 use std::process::ExitCode;

@@ -23,6 +23,7 @@ use crate::cli::RunOptions;
 use crate::cluster::{Cluster, Options};
 use crate::failure::{BAD_MANIFEST, Failure, TIMED_OUT};
 use crate::manifests::{self, Manifest};
+use crate::store::StoreChoice;
 use output::Output;
 
 /// How long the last lines may take to arrive once every Pod has ended.
@@ -50,6 +51,7 @@ pub(crate) async fn run(options: RunOptions) -> Result<u8, Failure> {
         image_dir,
         data_dir: data_dir.clone(),
         listen: ([127, 0, 0, 1], 0).into(),
+        store: StoreChoice::embedded(),
         node: options.node.clone(),
         progress: Some(progress),
     })

@@ -9,18 +9,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::UpOptions;
 use crate::cluster::{Cluster, Options};
-use crate::failure::{Failure, USAGE};
+use crate::failure::Failure;
 
 /// The file that names the process of a data folder.
 pub(crate) const PID_FILE: &str = "outrigger.pid";
 
 pub(crate) async fn up(options: UpOptions) -> Result<u8, Failure> {
     let began = SystemClock.now().mono;
-    if options.store != "embedded" {
-        let given = &options.store;
-        let text = format!("--store {given}: only \"embedded\" is served by this version");
-        return Err(Failure::new(USAGE, text));
-    }
     if options.detach {
         return detach(&options);
     }
@@ -33,6 +28,7 @@ pub(crate) async fn up(options: UpOptions) -> Result<u8, Failure> {
         fixed_ports: true,
         data_dir: options.data_dir.clone(),
         listen: options.listen,
+        store: options.store.clone(),
         node: options.node.clone(),
         progress: None,
     })

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-pub use embedded::{EmbeddedStore, HistoryLimits, OpenError};
+pub use embedded::{DirLock, EmbeddedStore, HistoryLimits, OpenError};
 pub use etcd::{ConnectError, EtcdConfig, EtcdConfigError, EtcdEndpoints, EtcdStore, EtcdTls};
 
 /// A moment in the store's history. An empty store is at revision 1 and its first write makes 2, as in etcd, so that

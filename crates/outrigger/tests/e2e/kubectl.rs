@@ -15,7 +15,7 @@ spec:
     command: [\"top\"]
 ";
 
-const THREE: &str = "apiVersion: v1
+pub(crate) const THREE: &str = "apiVersion: v1
 kind: Pod
 metadata:
   name: three
@@ -45,15 +45,19 @@ async fn kubectl_drives_it_unmodified() {
     let cluster = Cluster::up(images, "10.201.0.0/24").await;
     for program in kubectls() {
         let kubectl = cluster.kubectl(&program);
-        look_around(&kubectl).await;
-        top_command(&kubectl).await;
-        previous_logs(&kubectl).await;
-        init_sidecar_app(&kubectl).await;
-        mistakes(&kubectl).await;
+        walk(&kubectl).await;
         crate::verbs::walk(&kubectl).await;
         crate::port_forward::walk(&kubectl).await;
     }
     cluster.down().await;
+}
+
+pub(crate) async fn walk(kubectl: &Kubectl) {
+    look_around(kubectl).await;
+    top_command(kubectl).await;
+    previous_logs(kubectl).await;
+    init_sidecar_app(kubectl).await;
+    mistakes(kubectl).await;
 }
 
 async fn look_around(kubectl: &Kubectl) {
@@ -140,7 +144,7 @@ async fn previous_logs(kubectl: &Kubectl) {
     kubectl.run("delete pod top-command-pod").await;
 }
 
-async fn init_sidecar_app(kubectl: &Kubectl) {
+pub(crate) async fn init_sidecar_app(kubectl: &Kubectl) {
     kubectl.apply(THREE).await;
     kubectl.run("wait --for=jsonpath={.status.phase}=Succeeded pod/three --timeout=100s").await;
     // R3.1, R4.16: the app saw what the init container wrote, the sidecar left after it, by TERM.

@@ -11,15 +11,26 @@ use std::path::Path;
 use super::OpenError;
 use crate::Error;
 
-/// Held while the value lives.
+const LOCK: &str = "lock";
+
+/// A folder that belongs to this process for as long as the value lives.
 #[derive(Debug)]
-pub(super) struct DirLock {
+pub struct DirLock {
     _file: File,
 }
 
 impl DirLock {
-    /// Takes the lock at once or says who has it.
-    pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
+    /// Takes a folder, which is made if it is not there, at once.
+    ///
+    /// # Errors
+    /// If another process has it, or the disk refuses.
+    pub fn take_folder(folder: &Path) -> Result<Self, OpenError> {
+        let unavailable = |source: std::io::Error| OpenError::Store(Error::Unavailable(Box::new(source)));
+        std::fs::create_dir_all(folder).map_err(unavailable)?;
+        Self::take(&folder.join(LOCK))
+    }
+
+    fn take(path: &Path) -> Result<Self, OpenError> {
         let unavailable = |source: std::io::Error| OpenError::Store(Error::Unavailable(Box::new(source)));
         let mut file = OpenOptions::new()
             .read(true)

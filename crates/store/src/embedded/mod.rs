@@ -29,19 +29,18 @@ use tokio::sync::{mpsc, oneshot};
 use self::disk::Disk;
 use self::index::{Index, Scan};
 use self::leases::Leases;
-use self::lock::DirLock;
 use self::writer::{Request, Writer};
 use crate::hub::Hub;
 use crate::{Error, Expect, KeyValue, MAX_VALUE, Outcome, Range, RangeResult, Revision, Store, WatchStream};
 
 pub use self::index::HistoryLimits;
+pub use self::lock::DirLock;
 
 /// Writes waiting for the writer; beyond it callers wait for room.
 const QUEUE: usize = 1024;
 /// Keys visited under one hold of the index's lock (M16).
 const SCAN: usize = 2048;
 const FILE: &str = "store.redb";
-const LOCK: &str = "lock";
 
 /// Why a store could not be opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -80,8 +79,7 @@ impl EmbeddedStore {
     /// If another process has the folder, the disk refuses, or the file is damaged.
     pub fn open(folder: &Path, limits: HistoryLimits, clock: SharedClock) -> Result<Self, OpenError> {
         let unavailable = |error: std::io::Error| Error::Unavailable(Box::new(error));
-        std::fs::create_dir_all(folder).map_err(unavailable)?;
-        let lock = DirLock::take(&folder.join(LOCK))?;
+        let lock = DirLock::take_folder(folder)?;
         let (disk, loaded) = Disk::open(&folder.join(FILE))?;
         let now = clock.now();
         let (mut index, mut leases) = (Index::starting_at(loaded.revision), Leases::default());
