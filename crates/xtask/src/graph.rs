@@ -21,7 +21,7 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Programs of their own and helpers for tests: they may use anything, and nothing above tests may use them.
-const SUPPORT: &[&str] = &["outrigger-shim", "outrigger-testkit", "xtask"];
+const SUPPORT: &[&str] = &["outrigger-bench", "outrigger-shim", "outrigger-testkit", "xtask"];
 
 /// Crates that must stay free of I/O: none of these may be among their dependencies.
 const PURE: &[&str] = &[

@@ -26,7 +26,9 @@ use std::process::ExitCode;
 /// A step that failed, in words for the person at the terminal.
 type Failure = String;
 
-const USAGE: &str = "usage: cargo xtask demo [--online] | test [--quick] | check | bench | spec [--missing] | simulate [--seeds N] [--seed S]";
+const USAGE: &str = "usage: cargo xtask demo [--online] | test [--quick] | check | spec [--missing]
+       cargo xtask bench [--report] [--rounds N] [SUITE...]
+       cargo xtask simulate [--seeds N] [--seed S]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -37,10 +39,10 @@ fn main() -> ExitCode {
         ["test"] => suite::run(suite::Depth::Everything),
         ["test", "--quick"] => suite::run(suite::Depth::Quick),
         ["check"] => suite::check(),
-        ["bench"] => bench::run(),
         ["simulate", "--seeds", seeds] => simulate::run(seeds, None),
         ["simulate", "--seed", seed] => simulate::run("1", Some(seed)),
         ["simulate", "--seeds", seeds, "--seed", seed] => simulate::run(seeds, Some(seed)),
+        ["bench", options @ ..] => bench::run(options),
         ["spec"] => spec::run(spec::Detail::Shares),
         ["spec", "--missing"] => spec::run(spec::Detail::Missing),
         _ => {

