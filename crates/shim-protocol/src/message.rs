@@ -98,7 +98,7 @@ pub struct Init {
     pub version: u32,
     /// The folder the shim's socket and exit records are in.
     pub state_dir: String,
-    /// `cgroup.procs` files to move into.
+    /// Files of cgroups to enter (`cgroup.procs` or v1's `tasks`).
     pub cgroup_procs: Vec<String>,
     /// A network namespace to join; `None` keeps the node's.
     pub netns: Option<String>,
@@ -261,7 +261,7 @@ pub enum PidNamespace {
 pub struct Cgroup {
     /// A v2 folder to be born in.
     pub v2_dir: Option<String>,
-    /// v1 `cgroup.procs` files to move into.
+    /// Files of v1 cgroups to enter (`cgroup.procs` or `tasks`).
     pub procs: Vec<String>,
     /// The file whose `oom_kill` line counts (v1 `memory.oom_control`, v2 `memory.events`).
     pub oom_file: Option<String>,

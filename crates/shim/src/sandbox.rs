@@ -129,9 +129,8 @@ impl Sandbox {
         if self.init.is_some() {
             return Ok(());
         }
-        let pid = std::process::id().to_string();
         for file in &init.cgroup_procs {
-            fs::write(file, &pid).map_err(|error| ("enter the Pod's cgroup", error))?;
+            spawn::enter_cgroup(file).map_err(|error| ("enter the Pod's cgroup", error))?;
         }
         if let Some(path) = &init.netns {
             let netns = fs::File::open(path).map_err(|error| ("open the network namespace", error))?;

@@ -16,8 +16,8 @@ pub struct Place {
     flags: u64,
     /// A v2 cgroup to be born in.
     v2: Option<OwnedFd>,
-    /// `cgroup.procs` files to be written into before the process goes on.
-    procs: Vec<String>,
+    /// Files of cgroups the process writes itself into before it goes on.
+    cgroups: Vec<String>,
     /// A process whose pid namespace it joins, and our own to come back to.
     pid_of: Option<OwnedFd>,
     /// Descriptors the child goes on with.
@@ -34,7 +34,7 @@ pub fn failed(step: &str, error: &io::Error) -> Failed {
 impl Place {
     pub fn of_container(sandbox: &Sandbox, start: &Start) -> Result<Self, Failed> {
         let mut place = Self { flags: libc::CLONE_NEWNS as u64, ..Self::default() };
-        place.procs.clone_from(&start.cgroup.procs);
+        place.cgroups.clone_from(&start.cgroup.procs);
         if let Some(dir) = &start.cgroup.v2_dir {
             let dir = fs::File::open(dir).map_err(|error| failed(&format!("open cgroup {dir}"), &error))?;
             place.v2 = Some(dir.into());
@@ -56,11 +56,17 @@ impl Place {
 
     /// Beside a container's processes: same pid namespace, same cgroups, no namespace of its own.
     pub fn beside(main: i32, start: &Start) -> Result<Self, Failed> {
-        let mut procs = start.cgroup.procs.clone();
-        procs.extend(start.cgroup.v2_dir.iter().map(|dir| format!("{dir}/cgroup.procs")));
+        let mut cgroups = start.cgroup.procs.clone();
+        cgroups.extend(start.cgroup.v2_dir.iter().map(|dir| format!("{dir}/cgroup.procs")));
         let pid_of = sys::pidfd(main).map_err(|error| failed("open the container's process", &error))?;
-        Ok(Self { procs, pid_of: Some(pid_of), enter: true, ..Self::default() })
+        Ok(Self { cgroups, pid_of: Some(pid_of), enter: true, ..Self::default() })
     }
+}
+
+/// Moves the calling process, which must have one thread, into the cgroup of a `cgroup.procs` or `tasks` file. Nought
+/// means the writer; a number would make the kernel wait until no process forks or ends anywhere.
+pub fn enter_cgroup(file: &str) -> io::Result<()> {
+    fs::write(file, "0")
 }
 
 /// Clones; the child gets `io` as its standard streams and runs `body`, which returns only if it fails.
@@ -73,14 +79,13 @@ pub fn spawn(
     let (mut report, told) = sys::pipe()
         .map(|(read, write)| (fs::File::from(read), write))
         .map_err(|error| failed("make a pipe", &error))?;
-    let (gate, open) = sys::pipe().map_err(|error| failed("make a pipe", &error))?;
     if let Some(target) = &place.pid_of {
         sys::setns(target, libc::CLONE_NEWPID).map_err(|error| failed("join a pid namespace", &error))?;
     }
     let pid = sys::clone3(place.flags, place.v2.as_ref());
     if pid.as_ref().is_ok_and(|pid| *pid == 0) {
-        drop((report, open));
-        let failure = in_child(&place, &gate, &told, &io, tty, body);
+        drop(report);
+        let failure = in_child(&place, &told, &io, tty, body);
         let text = format!("{}\n{}\n{}", failure.errno, u8::from(failure.at_exec), failure.message);
         // Nobody is left to be told if this fails.
         let _ = sys::write(&REPORT, text.as_bytes());
@@ -92,16 +97,7 @@ pub fn spawn(
         let _ = own.and_then(|own| sys::setns(&own, libc::CLONE_NEWPID));
     }
     let pid = pid.map_err(|error| failed("clone", &error))?;
-    drop((told, gate, io));
-    for file in &place.procs {
-        if let Err(error) = fs::write(file, pid.to_string()) {
-            drop(open);
-            let _ = sys::kill(pid, libc::SIGKILL);
-            sys::wait_for(pid);
-            return Err(failed(&format!("enter cgroup {file}"), &error));
-        }
-    }
-    let _ = sys::write(&open, b"x");
+    drop((told, io));
     let mut text = String::new();
     let _ = report.read_to_string(&mut text);
     if text.is_empty() {
@@ -119,15 +115,15 @@ const REPORT: i32 = 3;
 
 fn in_child(
     place: &Place,
-    gate: &OwnedFd,
     told: &OwnedFd,
     io: &[Option<OwnedFd>; 3],
     tty: bool,
     body: impl FnOnce() -> Failed,
 ) -> Failed {
-    let mut byte = [0];
-    if !matches!(sys::read(gate, &mut byte), Ok(1)) {
-        return failed("start", &io::ErrorKind::Interrupted.into());
+    for file in &place.cgroups {
+        if let Err(error) = enter_cgroup(file) {
+            return failed(&format!("enter cgroup {file}"), &error);
+        }
     }
     if let Err(error) = sys::setsid() {
         return failed("begin a session", &error);
