@@ -18,9 +18,21 @@ use crate::{Endpoint, HostPort, NetworkError};
 pub(crate) struct Assignment {
     pub(crate) endpoint: Endpoint,
     pub(crate) address: Ipv4Addr,
+    /// The file name of its namespace. One that was made ahead keeps the name it was made under.
+    pub(crate) namespace: String,
     #[serde(default)]
     pub(crate) host_ports: Vec<HostPort>,
 }
+
+impl Assignment {
+    /// Whether no Pod has it yet.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.endpoint.pod_uid.starts_with(AHEAD)
+    }
+}
+
+/// Stands where a Pod's uid will, and begins the name of the namespace. No uid begins like this.
+const AHEAD: &str = "ahead-";
 
 /// The addresses of one node.
 #[derive(Clone, Debug)]
@@ -60,13 +72,41 @@ impl Ledger {
         host_ports: &[HostPort],
     ) -> Result<Assignment, NetworkError> {
         self.refuse_taken_ports(endpoint, host_ports)?;
-        let address = match self.assignments.get(endpoint) {
-            Some(found) => found.address,
-            None => self.next_free()?,
+        let (address, namespace) = match self.assignments.get(endpoint) {
+            Some(found) => (found.address, found.namespace.clone()),
+            None => (self.next_free()?, format!("{}-{}", endpoint.pod_uid, endpoint.attempt)),
         };
-        let assignment = Assignment { endpoint: endpoint.clone(), address, host_ports: host_ports.to_vec() };
-        self.assignments.insert(endpoint.clone(), assignment.clone());
-        Ok(assignment)
+        Ok(self.insert(Assignment {
+            endpoint: endpoint.clone(),
+            address,
+            namespace,
+            host_ports: host_ports.to_vec(),
+        }))
+    }
+
+    /// Gives an address to a namespace that is made ahead of the Pod that will have it.
+    pub(crate) fn assign_ahead(&mut self) -> Result<Assignment, NetworkError> {
+        let address = self.next_free()?;
+        let namespace = format!("{AHEAD}{address}");
+        let endpoint = Endpoint { pod_uid: namespace.clone(), attempt: 0 };
+        Ok(self.insert(Assignment { endpoint, address, namespace, host_ports: Vec::new() }))
+    }
+
+    /// Hands what was made ahead to the endpoint that needs it. On an error nothing has changed.
+    pub(crate) fn hand_over(
+        &mut self,
+        ahead: &Endpoint,
+        endpoint: &Endpoint,
+        host_ports: &[HostPort],
+    ) -> Result<Assignment, NetworkError> {
+        self.refuse_taken_ports(endpoint, host_ports)?;
+        let Some(made) = self.assignments.remove(ahead) else { return self.assign(endpoint, host_ports) };
+        Ok(self.insert(Assignment { endpoint: endpoint.clone(), host_ports: host_ports.to_vec(), ..made }))
+    }
+
+    fn insert(&mut self, assignment: Assignment) -> Assignment {
+        self.assignments.insert(assignment.endpoint.clone(), assignment.clone());
+        assignment
     }
 
     /// Takes the endpoint's address back.
@@ -195,6 +235,20 @@ mod tests {
         let refused = ledger.assign(&endpoint("b"), &[port(8080)]).unwrap_err().to_string();
         assert_eq!(refused, "host port 8080 is already used by pod a");
         ledger.assign(&endpoint("b"), &[port(8081)]).unwrap();
+    }
+
+    #[test]
+    fn what_was_made_ahead_keeps_its_address_and_namespace() {
+        let mut ledger = ledger("10.9.0.0/24");
+        ledger.assign(&endpoint("a"), &[port(8080)]).unwrap();
+        let ahead = ledger.assign_ahead().unwrap();
+        assert!(ahead.is_ahead());
+        let refused = ledger.hand_over(&ahead.endpoint, &endpoint("b"), &[port(8080)]);
+        assert!(refused.is_err() && ledger.get(&ahead.endpoint).is_some());
+        let handed = ledger.hand_over(&ahead.endpoint, &endpoint("b"), &[port(8081)]).unwrap();
+        assert_eq!((handed.address, &handed.namespace), (ahead.address, &ahead.namespace));
+        assert!(!handed.is_ahead() && ledger.get(&ahead.endpoint).is_none());
+        assert_eq!(ledger.assign(&endpoint("b"), &[port(8081)]).unwrap(), handed);
     }
 
     #[test]

@@ -9,10 +9,13 @@ use std::fs::File;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ipnet::Ipv4Net;
 use rtnetlink::Handle;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::addresses::{Assignment, Ledger, gateway};
 use crate::nft::{self, Rules};
@@ -40,6 +43,10 @@ pub struct NodeNetwork {
     handle: Handle,
     bridge: u32,
     ledger: Mutex<Ledger>,
+    /// Namespaces made ahead, wired and waiting for Pods.
+    ahead: Mutex<Vec<Endpoint>>,
+    /// One of them was taken.
+    taken: Notify,
     /// One rewrite of the table at a time, so that the kernel ends with the newest.
     table: tokio::sync::Mutex<()>,
 }
@@ -62,10 +69,110 @@ impl NodeNetwork {
         write_setting("net/ipv4/ip_forward")?;
         // Lets the node reach host ports by its loopback addresses.
         write_setting(&format!("net/ipv4/conf/{}/route_localnet", config.bridge))?;
-        let network =
-            Self { config, handle, bridge, ledger: Mutex::new(ledger), table: tokio::sync::Mutex::new(()) };
+        let network = Self {
+            config,
+            handle,
+            bridge,
+            ledger: Mutex::new(ledger),
+            ahead: Mutex::default(),
+            taken: Notify::new(),
+            table: tokio::sync::Mutex::new(()),
+        };
         network.write_table().await?;
         Ok(network)
+    }
+
+    /// Keeps a few namespaces ready until `stop`, because making and wiring one takes longer than all else a Pod's
+    /// start asks of the kernel, and much longer while others are made or end. They are Pods' like any other once
+    /// taken; those that are left when this ends are cleared by the next start or by [`NodeNetwork::remove`].
+    ///
+    /// Dropping it midway leaves one that is cleared in the same way.
+    pub async fn keep_ahead(&self, stop: CancellationToken) {
+        let left: Vec<Endpoint> =
+            self.ledger().iter().filter(|a| a.is_ahead()).map(|a| a.endpoint.clone()).collect();
+        for endpoint in left {
+            if let Err(error) = self.tear_down(&endpoint).await {
+                tracing::warn!(%error, "a namespace of an earlier start stays");
+            }
+        }
+        while !stop.is_cancelled() {
+            let wait = match self.fill_ahead().await {
+                Ok(()) => {
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = self.taken.notified() => {}
+                    }
+                    // The Pod that took one is about to start: the machine is its own for a moment.
+                    AFTER_TAKEN
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "no namespace could be made ahead");
+                    RETRY
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Makes as many namespaces as are kept ahead, once.
+    ///
+    /// # Errors
+    /// If no address is left or the kernel refuses a step; those made before stay.
+    pub async fn fill_ahead(&self) -> Result<(), NetworkError> {
+        while self.ahead().len() < AHEAD {
+            self.make_ahead().await?;
+        }
+        Ok(())
+    }
+
+    async fn make_ahead(&self) -> Result<(), NetworkError> {
+        let assignment = self.record(Ledger::assign_ahead)?;
+        let made = self.connect(&assignment).await;
+        if let Err(error) = made {
+            self.tear_down(&assignment.endpoint).await?;
+            return Err(error);
+        }
+        self.ahead().push(assignment.endpoint);
+        Ok(())
+    }
+
+    /// The endpoint's address, and whether its namespace is wired already.
+    fn assign(
+        &self,
+        endpoint: &Endpoint,
+        host_ports: &[HostPort],
+    ) -> Result<(Assignment, bool), NetworkError> {
+        let known = self.ledger().get(endpoint).is_some();
+        let ahead = if known { None } else { self.ahead().pop() };
+        let Some(ahead) = ahead else {
+            return Ok((self.record(|ledger| ledger.assign(endpoint, host_ports))?, false));
+        };
+        let handed = self.record(|ledger| ledger.hand_over(&ahead, endpoint, host_ports));
+        match handed {
+            Ok(assignment) => {
+                self.taken.notify_one();
+                let wired = netns::exists(&self.namespace(&assignment));
+                Ok((assignment, wired))
+            }
+            Err(error) => {
+                self.ahead().push(ahead);
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes the namespace unless it is there, and its link.
+    async fn connect(&self, assignment: &Assignment) -> Result<(), NetworkError> {
+        let namespace = self.namespace(assignment);
+        if !netns::exists(&namespace) {
+            // A link of the same name can only be a leftover of a namespace that is still dying.
+            links::delete(&self.handle, &link_name(assignment)).await?;
+            netns::create(&namespace).await?;
+        }
+        self.wire(assignment, &namespace).await
     }
 
     /// The node's address on the bridge.
@@ -126,13 +233,17 @@ impl NodeNetwork {
         written.await.unwrap_or_else(|died| Err(NetworkError::Config(died.to_string())))
     }
 
-    fn namespace(&self, endpoint: &Endpoint) -> PathBuf {
-        self.config.netns_dir.join(format!("{}-{}", endpoint.pod_uid, endpoint.attempt))
+    fn ahead(&self) -> MutexGuard<'_, Vec<Endpoint>> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn namespace(&self, assignment: &Assignment) -> PathBuf {
+        self.config.netns_dir.join(&assignment.namespace)
     }
 
     fn described(&self, assignment: &Assignment) -> PodNetwork {
         PodNetwork {
-            netns: self.namespace(&assignment.endpoint),
+            netns: self.namespace(assignment),
             ips: vec![assignment.address.into()],
             gateway: self.gateway(),
         }
@@ -153,14 +264,10 @@ impl NodeNetwork {
 #[async_trait]
 impl PodNetworking for NodeNetwork {
     async fn set_up(&self, endpoint: &Endpoint, host_ports: &[HostPort]) -> Result<PodNetwork, NetworkError> {
-        let assignment = self.record(|ledger| ledger.assign(endpoint, host_ports))?;
-        let namespace = self.namespace(endpoint);
-        if !netns::exists(&namespace) {
-            // A link of the same name can only be a leftover of a namespace that is still dying.
-            links::delete(&self.handle, &link_name(&assignment)).await?;
-            netns::create(&namespace).await?;
+        let (assignment, wired) = self.assign(endpoint, host_ports)?;
+        if !wired {
+            self.connect(&assignment).await?;
         }
-        self.wire(&assignment, &namespace).await?;
         if !host_ports.is_empty() {
             self.write_table().await?;
         }
@@ -168,8 +275,8 @@ impl PodNetworking for NodeNetwork {
     }
 
     async fn tear_down(&self, endpoint: &Endpoint) -> Result<(), NetworkError> {
-        netns::remove(&self.namespace(endpoint))?;
         let Some(assignment) = self.ledger().get(endpoint).cloned() else { return Ok(()) };
+        netns::remove(&self.namespace(&assignment))?;
         links::delete(&self.handle, &link_name(&assignment)).await?;
         self.record(|ledger| Ok(ledger.release(endpoint)))?;
         if !assignment.host_ports.is_empty() {
@@ -180,10 +287,17 @@ impl PodNetworking for NodeNetwork {
 
     async fn list(&self) -> Result<Vec<(Endpoint, PodNetwork)>, NetworkError> {
         let ledger = self.ledger();
-        Ok(ledger.iter().map(|a| (a.endpoint.clone(), self.described(a))).collect())
+        let pods = ledger.iter().filter(|assignment| !assignment.is_ahead());
+        Ok(pods.map(|a| (a.endpoint.clone(), self.described(a))).collect())
     }
 }
 
+/// Namespaces kept ahead: a few Pods in a row find one each, and what is kept costs the kernel little.
+const AHEAD: usize = 4;
+/// How long after one was taken the next is made.
+const AFTER_TAKEN: Duration = Duration::from_millis(100);
+/// The wait after one could not be made, for want of an address as a rule.
+const RETRY: Duration = Duration::from_secs(10);
 /// The record of addresses in the state folder.
 const LEDGER: &str = "addresses.json";
 

@@ -124,3 +124,35 @@ async fn a_restart_finds_what_was_there_and_removal_leaves_nothing() {
     let links = std::fs::read_to_string("/proc/net/dev").unwrap();
     assert!(!links.contains("ortest2") && !links.contains("veth0ad503"), "{links}");
 }
+
+/// A Pod gets a namespace that was made before, and what no Pod took is nobody's: not listed, cleared by the next
+/// start, gone in the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn namespaces_made_ahead_serve_pods_and_do_not_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "ortest9", "10.213.9.0/24");
+    let network = NodeNetwork::open(config.clone()).await.unwrap();
+    let namespaces = || std::fs::read_dir(&config.netns_dir).unwrap().count();
+    network.fill_ahead().await.unwrap();
+    let kept = namespaces();
+    let one = network.set_up(&endpoint("one"), &[]).await.unwrap();
+    let two = network.set_up(&endpoint("two"), &[]).await.unwrap();
+    assert_eq!(namespaces(), kept, "both were there already");
+    assert_eq!(network.set_up(&endpoint("one"), &[]).await.unwrap(), one);
+    let server = listen(&two, 8080);
+    let client = connect_from(&one, SocketAddr::new(two.ips[0], 8080));
+    assert_eq!(exchange(&server, client).await, one.ips[0]);
+    drop(server);
+    drop(network);
+
+    let network = NodeNetwork::open(config.clone()).await.unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    stop.cancel();
+    network.keep_ahead(stop).await;
+    assert_eq!(namespaces(), 2);
+    let listed = network.list().await.unwrap();
+    assert_eq!(listed, [(endpoint("one"), one), (endpoint("two"), two)]);
+    network.fill_ahead().await.unwrap();
+    network.remove().await.unwrap();
+    assert_eq!(namespaces(), 0);
+}

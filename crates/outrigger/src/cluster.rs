@@ -149,6 +149,8 @@ impl Cluster {
         kubelet.listen(listeners);
         // Nobody else sets it.
         let _ = self.shutdown.set((kubelet.shutdown(), grace));
+        let (network, stop) = (Arc::clone(&self.network), self.stop.clone());
+        self.tasks.spawn(async move { network.keep_ahead(stop).await });
         agents.add(&self.node_name, Arc::new(kubelet.agent()));
         let mut ready = kubelet.ready();
         let stop = self.stop.clone();
