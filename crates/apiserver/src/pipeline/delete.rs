@@ -1,5 +1,6 @@
 //! DELETE of one object and of collections (D17-D27).
 
+use futures::{StreamExt as _, TryStreamExt as _};
 use outrigger_admission::{DeleteContext, DeleteDecision, DeleteOptions, admit_delete};
 use outrigger_api::{KindInfo, StatusError};
 
@@ -86,10 +87,14 @@ fn dry_run(old: &Stored, decision: DeleteDecision) -> Result<(Stored, bool), Sta
     })
 }
 
-/// Deletes what a list finds, one by one (D27). The answer is the list.
+/// How many objects of a collection are being deleted at once, so that they share syncs of the store.
+const AT_ONCE: usize = 32;
+
+/// Deletes what a list finds, each by itself (D27). The answer is the list.
 ///
 /// # Errors
-/// The first failure other than an object that is gone already.
+/// The first failure, in the list's order, other than an object that is gone already; what comes behind it may be
+/// deleted or not.
 pub(crate) async fn delete_collection(
     api: &Api,
     kind: &KindInfo,
@@ -97,15 +102,16 @@ pub(crate) async fn delete_collection(
     options: &DeleteOptions,
 ) -> Result<(Page, Vec<String>), StatusError> {
     let page = api.storage.list(kind, request).await?;
-    let mut warnings = Vec::new();
-    for item in &page.items {
+    let one = |item: Stored| async move {
         let object = item.object()?;
         match delete(api, kind, object.namespace(), object.name(), options).await {
-            Ok(deleted) => warnings.extend(deleted.warnings),
-            Err(error) if error.code == 404 => {}
-            Err(error) => return Err(error),
+            Ok(deleted) => Ok(deleted.warnings),
+            Err(error) if error.code == 404 => Ok(Vec::new()),
+            Err(error) => Err(error),
         }
-    }
+    };
+    let deletions = futures::stream::iter(page.items.clone()).map(one).buffered(AT_ONCE);
+    let mut warnings = deletions.try_concat().await?;
     warnings.dedup();
     Ok((page, warnings))
 }
