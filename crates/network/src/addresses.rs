@@ -162,6 +162,12 @@ impl Ledger {
         Ok(Self { cidr, assignments, last: stored.last })
     }
 
+    /// Every assignment a file holds, of whatever range; none if it cannot be read.
+    pub(crate) fn recorded(path: &Path) -> Vec<Assignment> {
+        let text = std::fs::read(path).unwrap_or_default();
+        serde_json::from_slice::<Stored>(&text).map(|stored| stored.assignments).unwrap_or_default()
+    }
+
     /// Writes the ledger in one step: a reader sees the old or the new one. It is not synced to disk, because what a
     /// power failure could take from it, the Pods' namespaces, goes with it.
     pub(crate) fn save(&self, path: &Path) -> Result<(), NetworkError> {

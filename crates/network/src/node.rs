@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -185,13 +185,33 @@ impl NodeNetwork {
     /// # Errors
     /// If the kernel refuses a step; calling it again goes on.
     pub async fn remove(&self) -> Result<(), NetworkError> {
-        let endpoints: Vec<Endpoint> = self.ledger().iter().map(|a| a.endpoint.clone()).collect();
-        for endpoint in &endpoints {
-            self.tear_down(endpoint).await?;
+        let config = &self.config;
+        Self::remove_remains(&config.bridge, &config.table, &config.state_dir, &config.netns_dir).await
+    }
+
+    /// What [`NodeNetwork::remove`] does, for a network whose process is gone and whose range nobody knows. What is
+    /// not there is as good as removed.
+    ///
+    /// # Errors
+    /// If the kernel refuses a step; calling it again goes on.
+    pub async fn remove_remains(
+        bridge: &str,
+        table: &str,
+        state_dir: &Path,
+        netns_dir: &Path,
+    ) -> Result<(), NetworkError> {
+        let handle = links::connect()?;
+        for namespace in std::fs::read_dir(netns_dir).into_iter().flatten().flatten() {
+            netns::remove(&namespace.path())?;
         }
-        links::delete(&self.handle, &self.config.bridge).await?;
-        nft::remove(&self.config.table)?;
-        match std::fs::remove_file(self.config.state_dir.join(LEDGER)) {
+        // The kernel takes a namespace's links along when it gets round to it; a new Pod may want the name before.
+        let ledger = state_dir.join(LEDGER);
+        for assignment in Ledger::recorded(&ledger) {
+            links::delete(&handle, &link_name(&assignment)).await?;
+        }
+        links::delete(&handle, bridge).await?;
+        nft::remove(table)?;
+        match std::fs::remove_file(ledger) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
                 Err(NetworkError::Io { doing: format!("remove {LEDGER}"), source })
             }
@@ -249,7 +269,7 @@ impl NodeNetwork {
         }
     }
 
-    async fn wire(&self, assignment: &Assignment, namespace: &std::path::Path) -> Result<(), NetworkError> {
+    async fn wire(&self, assignment: &Assignment, namespace: &Path) -> Result<(), NetworkError> {
         let own = File::open("/proc/self/ns/net")
             .map_err(|source| NetworkError::Io { doing: "open /proc/self/ns/net".into(), source })?;
         let (cidr, address) = (self.config.pod_cidr, assignment.address);

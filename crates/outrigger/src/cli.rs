@@ -37,14 +37,17 @@ pub(crate) enum Command {
 /// Where the cluster keeps everything, unless told otherwise.
 pub(crate) const DATA_DIR: &str = "/var/lib/outrigger";
 
+/// Where Pods of a cluster that stays have their addresses, unless told otherwise.
+pub(crate) const POD_CIDR: Ipv4Net = Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 88, 0, 0), 16);
+
 #[derive(Args, Clone, Debug)]
 pub(crate) struct NodeOptions {
     /// This node's name; the machine's host name unless given.
     #[arg(long)]
     pub(crate) node_name: Option<String>,
-    /// Addresses for Pods.
-    #[arg(long, default_value = "10.88.0.0/16")]
-    pub(crate) pod_cidr: Ipv4Net,
+    /// Addresses for Pods; 10.88.0.0/16 for `up`, a range no route leads to for `run`, unless given.
+    #[arg(long, value_name = "RANGE")]
+    pub(crate) pod_cidr: Option<Ipv4Net>,
     /// Addresses for Services.
     #[arg(long, default_value = "10.0.0.0/24")]
     pub(crate) service_cidr: String,

@@ -27,9 +27,6 @@ use crate::store::{Opened, StoreChoice};
 /// Bytes of a disk below which Pods are evicted, unless a configuration file names thresholds.
 const DISK_FLOOR: u64 = 512 * 1024 * 1024;
 
-/// Holds the range of Pod addresses a data folder is used with.
-pub(crate) const RANGE_FILE: &str = "network/pod-cidr";
-
 /// How a cluster is to be.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -44,6 +41,8 @@ pub(crate) struct Options {
     pub(crate) listen: SocketAddr,
     pub(crate) store: StoreChoice,
     pub(crate) node: NodeOptions,
+    /// Addresses for Pods.
+    pub(crate) pod_cidr: ipnet::Ipv4Net,
     /// Told of image pulls.
     pub(crate) progress: Option<Progress>,
 }
@@ -65,9 +64,8 @@ impl Cluster {
     /// Starts everything. On return kubectl succeeds and the node is Ready.
     pub(crate) async fn start(options: Options) -> Result<Self, Failure> {
         require_features()?;
+        crate::port::require_free(options.listen)?;
         let clock: SharedClock = Arc::new(SystemClock);
-        std::fs::create_dir_all(&options.data_dir)
-            .map_err(Failure::doing(format!("cannot make {}", options.data_dir.display())))?;
         let service_range = ServiceRange::parse(&options.node.service_cidr).ok_or_else(|| {
             let given = &options.node.service_cidr;
             Failure::new(USAGE, format!("--service-cidr {given}: not an IPv4 range between /8 and /30"))
@@ -210,13 +208,6 @@ impl Cluster {
         self.server.stop().await;
         self.opened.store.close().await;
     }
-
-    /// Ends every container and takes the network down. Call after [`Cluster::stop`].
-    pub(crate) async fn remove_node(&self, data_dir: &Path) {
-        remove_containers(&self.runtime).await;
-        remove_network(&self.network).await;
-        unmount_below(data_dir);
-    }
 }
 
 /// Defaults, then the file, then flags (N33).
@@ -307,32 +298,29 @@ async fn node_parts(
     options: &Options,
     clock: &SharedClock,
 ) -> Result<(Arc<NodeNetwork>, Arc<EmbeddedRuntime>), Failure> {
-    let network = open_network(&options.data_dir, options.node.pod_cidr).await?;
+    let network = open_network(&options.data_dir, options.pod_cidr).await?;
     let config = RuntimeConfig { root: options.data_dir.join("runtime"), clock: Arc::clone(clock) };
     let runtime = EmbeddedRuntime::open(config).await;
     let runtime = runtime.map_err(Failure::doing("cannot open the container runtime"))?;
     Ok((network, Arc::new(runtime)))
 }
 
-/// The network of a data folder; bridge and table are named after it, so that two clusters do not meet.
-pub(crate) async fn open_network(
-    data_dir: &Path,
-    pod_cidr: ipnet::Ipv4Net,
-) -> Result<Arc<NodeNetwork>, Failure> {
+/// The bridge and the table of a data folder, named after it, so that two clusters do not meet.
+pub(crate) fn network_names(data_dir: &Path) -> (String, String) {
     let id = short_id(data_dir);
+    (format!("or{id}"), format!("outrigger-{id}"))
+}
+
+async fn open_network(data_dir: &Path, pod_cidr: ipnet::Ipv4Net) -> Result<Arc<NodeNetwork>, Failure> {
+    let (bridge, table) = network_names(data_dir);
     let network = NodeNetwork::open(NetworkConfig {
-        bridge: format!("or{id}"),
-        table: format!("outrigger-{id}"),
+        bridge,
+        table,
         pod_cidr,
         state_dir: data_dir.join("network"),
         netns_dir: data_dir.join("netns"),
     });
-    let network = network.await.map(Arc::new).map_err(Failure::doing("cannot set up the Pod network"))?;
-    // For `down`, which is not told.
-    let record = data_dir.join(RANGE_FILE);
-    std::fs::write(&record, pod_cidr.to_string())
-        .map_err(Failure::doing(format!("cannot write {}", record.display())))?;
-    Ok(network)
+    network.await.map(Arc::new).map_err(Failure::doing("cannot set up the Pod network"))
 }
 
 /// Eight hexadecimal digits of the folder's path (FNV-1a): the same at every start.
@@ -381,17 +369,6 @@ pub(crate) fn unmount_below(folder: &Path) {
         if let Err(error) = rustix::mount::unmount(&target, rustix::mount::UnmountFlags::DETACH) {
             tracing::warn!(%error, target = %target.display(), "a mount stays");
         }
-    }
-}
-
-pub(crate) async fn remove_network(network: &NodeNetwork) {
-    for (endpoint, _) in network.list().await.unwrap_or_default() {
-        if let Err(error) = network.tear_down(&endpoint).await {
-            tracing::warn!(%error, pod = endpoint.pod_uid, "a Pod's network could not be taken down");
-        }
-    }
-    if let Err(error) = network.remove().await {
-        tracing::warn!(%error, "the Pod network could not be removed");
     }
 }
 

@@ -3,6 +3,7 @@
 //! This crate puts the parts together and speaks to people: command line, messages, exit codes. It decides nothing a
 //! Pod depends on. Start at [`main`], then `cluster` (the wiring).
 
+mod claim;
 mod cli;
 mod cluster;
 mod doctor;
@@ -12,7 +13,9 @@ mod image;
 mod images;
 mod manifests;
 mod node;
+mod port;
 mod run;
+mod signals;
 mod store;
 mod up;
 

@@ -1,30 +1,36 @@
 //! `outrigger run`: manifests in, output and exit code out, nothing left behind.
 
+mod notices;
 mod output;
 mod progress;
+mod scratch;
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use indicatif::MultiProgress;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::api::{DynamicObject, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use outrigger_api::clock::SystemClock;
-use outrigger_images::RegistryConfig;
+use outrigger_images::{Progress, RegistryConfig};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::RunOptions;
-use crate::cluster::{Cluster, Options};
+use crate::cli::{POD_CIDR, RunOptions};
+use crate::cluster::{Cluster, Options, require_features};
 use crate::failure::{BAD_MANIFEST, Failure, TIMED_OUT};
 use crate::manifests::{self, Manifest};
+use crate::node;
+use crate::signals::Interrupts;
 use crate::store::StoreChoice;
+use notices::Notices;
 use output::Output;
+use scratch::Scratch;
 
 /// How long the last lines may take to arrive once every Pod has ended.
 const LAST_LINES: Duration = Duration::from_secs(5);
@@ -34,77 +40,112 @@ enum End {
     /// Every Pod that ends by itself has; the code of the first container that failed, or 0.
     Finished(u8),
     TimedOut,
-    Interrupted,
+    /// By a signal; its exit code.
+    Interrupted(u8),
 }
 
 pub(crate) async fn run(options: RunOptions) -> Result<u8, Failure> {
     let manifests = manifests::read(&options.files)?;
-    let folder = tempfile::Builder::new().prefix("outrigger-run-").tempdir();
-    let folder = folder.map_err(Failure::doing("cannot make a folder for this run"))?;
-    let data_dir = folder.path().to_owned();
-    let (progress, shown) = progress::channel();
-    let image_dir = usable_image_dir(&options, &data_dir).await;
-    let cluster = Cluster::start(Options {
-        log_root: data_dir.join("logs"),
+    require_features()?;
+    // From here on a signal is a wish: what was begun is taken away first.
+    let mut interrupts = Interrupts::watch()?;
+    scratch::sweep().await;
+    let scratch = Scratch::make()?;
+    let outcome = run_in(scratch.path(), &manifests, &options, &mut interrupts).await;
+    let ended = scratch.end(options.keep).await;
+    let code = match outcome? {
+        End::Finished(code) | End::Interrupted(code) => code,
+        End::TimedOut => TIMED_OUT,
+    };
+    ended.map(|()| code)
+}
+
+/// Starts a cluster in the folder, runs the manifests in it and stops it again. What its Pods left is still there.
+async fn run_in(
+    folder: &Path,
+    manifests: &[Manifest],
+    options: &RunOptions,
+    interrupts: &mut Interrupts,
+) -> Result<End, Failure> {
+    let (progress, news) = progress::channel();
+    let bars = MultiProgress::new();
+    let mut starting = std::pin::pin!(start(folder, options, progress));
+    let mut early = None;
+    let cluster = loop {
+        tokio::select! {
+            started = &mut starting => break started?,
+            // It takes a moment and is stopped in good order then; whoever insists need not wait for it.
+            code = interrupts.next() => if early.replace(code).is_some() { return Ok(End::Interrupted(code)) },
+        }
+    };
+    let shown = tokio::spawn(progress::show(news, bars.clone()));
+    let end = match early {
+        Some(code) => Ok(End::Interrupted(code)),
+        None => follow_manifests(&cluster, manifests, options, interrupts, bars).await,
+    };
+    cluster.stop().await;
+    shown.abort();
+    end
+}
+
+async fn start(folder: &Path, options: &RunOptions, progress: Progress) -> Result<Cluster, Failure> {
+    let pod_cidr = options.node.pod_cidr.or_else(node::free_range);
+    Cluster::start(Options {
+        log_root: folder.join("logs"),
         log_links: None,
         fixed_ports: false,
-        image_dir,
-        data_dir: data_dir.clone(),
+        image_dir: usable_image_dir(options, folder).await,
+        data_dir: folder.to_owned(),
         listen: ([127, 0, 0, 1], 0).into(),
         store: StoreChoice::embedded(),
         node: options.node.clone(),
+        pod_cidr: pod_cidr.unwrap_or(POD_CIDR),
         progress: Some(progress),
     })
-    .await?;
-    let shown = tokio::spawn(progress::show(shown, std::io::stderr().is_terminal()));
-    let outcome = run_in(&cluster, &manifests, &options).await;
-    cluster.stop().await;
-    cluster.remove_node(&data_dir).await;
-    shown.abort();
-    if options.keep {
-        let kept: PathBuf = folder.keep();
-        eprintln!("outrigger: kept {}", kept.display());
-    }
-    match outcome? {
-        End::Finished(code) => Ok(code),
-        End::TimedOut => {
-            eprintln!("outrigger: timed out");
-            Ok(TIMED_OUT)
-        }
-        End::Interrupted => Ok(130),
-    }
+    .await
 }
 
 /// The shared image folder, unless another run holds it: then one of this run's own.
-async fn usable_image_dir(options: &RunOptions, data_dir: &std::path::Path) -> PathBuf {
+async fn usable_image_dir(options: &RunOptions, folder: &Path) -> PathBuf {
     let clock: outrigger_api::clock::SharedClock = Arc::new(SystemClock);
     let opened = crate::cluster::open_images(&options.image_dir, RegistryConfig::default(), &clock).await;
-    if opened.is_ok() { options.image_dir.clone() } else { data_dir.join("images") }
+    if opened.is_ok() { options.image_dir.clone() } else { folder.join("images") }
 }
 
-async fn run_in(cluster: &Cluster, manifests: &[Manifest], options: &RunOptions) -> Result<End, Failure> {
+async fn follow_manifests(
+    cluster: &Cluster,
+    manifests: &[Manifest],
+    options: &RunOptions,
+    interrupts: &mut Interrupts,
+    bars: MultiProgress,
+) -> Result<End, Failure> {
     let client = cluster.client();
-    wait_for_account(&client).await?;
-    for manifest in manifests {
-        apply(&client, manifest).await?;
-    }
     let stop = CancellationToken::new();
-    let output = Output::new(client.clone(), stop.clone());
+    let output = Output::new(client.clone(), stop.clone(), bars);
     let timeout = async {
         match options.timeout {
             Some(limit) => tokio::time::sleep(limit).await,
             None => std::future::pending().await,
         }
     };
-    let end = tokio::select! {
-        code = follow(&client, &output) => Ok(End::Finished(code?)),
-        () = timeout => Ok(End::TimedOut),
-        _ = tokio::signal::ctrl_c() => Ok(End::Interrupted),
+    let work = async {
+        wait_for_account(&client).await?;
+        for manifest in manifests {
+            apply(&client, manifest).await?;
+        }
+        follow(&client, &output).await
     };
-    if matches!(end, Ok(End::Interrupted | End::TimedOut)) {
+    let end = tokio::select! {
+        code = work => Ok(End::Finished(code?)),
+        () = timeout => Ok(End::TimedOut),
+        code = interrupts.next() => Ok(End::Interrupted(code)),
+    };
+    if let Ok(End::Interrupted(_) | End::TimedOut) = end {
+        let why = if matches!(end, Ok(End::TimedOut)) { "timed out; " } else { "" };
+        output.notice(&format!("{why}stopping Pods (Ctrl-C again: at once)"));
         tokio::select! {
             stopped = stop_pods(&client) => stopped?,
-            _ = tokio::signal::ctrl_c() => {}
+            _ = interrupts.next() => {}
         }
     }
     // Everything ended has been written by now; a follower that still waits has nothing to show.
@@ -166,6 +207,7 @@ async fn follow(client: &Client, output: &Output) -> Result<u8, Failure> {
     let mut stream = watcher(pods, watcher::Config::default()).default_backoff().boxed();
     let mut known: BTreeMap<String, Pod> = BTreeMap::new();
     let mut first_failure = None;
+    let mut notices = Notices::default();
     let mut listed = false;
     while let Some(event) = stream.next().await {
         match event.map_err(Failure::doing("cannot watch Pods"))? {
@@ -174,6 +216,7 @@ async fn follow(client: &Client, output: &Output) -> Result<u8, Failure> {
                     output.show(&pod, status);
                     note_failure(&pod, status, init, &mut first_failure);
                 }
+                notices.of(&pod).iter().for_each(|line| output.notice(line));
                 known.insert(pod.uid().unwrap_or_default(), pod);
             }
             watcher::Event::Delete(pod) => {

@@ -5,14 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use outrigger_api::clock::{Clock, SystemClock};
-use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::UpOptions;
-use crate::cluster::{Cluster, Options};
+use crate::claim::Claim;
+use crate::cli::{POD_CIDR, UpOptions};
+use crate::cluster::{Cluster, Options, require_features};
 use crate::failure::Failure;
-
-/// The file that names the process of a data folder.
-pub(crate) const PID_FILE: &str = "outrigger.pid";
+use crate::signals::Interrupts;
 
 pub(crate) async fn up(options: UpOptions) -> Result<u8, Failure> {
     let began = SystemClock.now().mono;
@@ -20,8 +18,10 @@ pub(crate) async fn up(options: UpOptions) -> Result<u8, Failure> {
         return detach(&options);
     }
     let kubeconfig = options.kubeconfig.clone().unwrap_or_else(|| options.data_dir.join("kubeconfig"));
-    let mut terminated = signal(SignalKind::terminate()).map_err(Failure::doing("cannot watch signals"))?;
-    let cluster = Cluster::start(Options {
+    let mut interrupts = Interrupts::watch()?;
+    require_features()?;
+    let _claim = Claim::take(&options.data_dir)?;
+    let starting = Cluster::start(Options {
         image_dir: options.data_dir.join("images"),
         log_root: PathBuf::from("/var/log/pods"),
         log_links: Some(PathBuf::from("/var/log/containers")),
@@ -30,13 +30,15 @@ pub(crate) async fn up(options: UpOptions) -> Result<u8, Failure> {
         listen: options.listen,
         store: options.store.clone(),
         node: options.node.clone(),
+        pod_cidr: options.node.pod_cidr.unwrap_or(POD_CIDR),
         progress: None,
-    })
-    .await?;
+    });
+    let cluster = tokio::select! {
+        started = starting => started?,
+        // Nothing runs yet; what was set up is taken over by the next start.
+        code = interrupts.next() => return Ok(code),
+    };
     write_private(&kubeconfig, &cluster.server.admin_kubeconfig())?;
-    let pid_file = options.data_dir.join(PID_FILE);
-    std::fs::write(&pid_file, std::process::id().to_string())
-        .map_err(Failure::doing(format!("cannot write {}", pid_file.display())))?;
     let took = SystemClock.now().mono.since(began).as_millis();
     let line = format!(
         "ready in {took} ms: node {} at https://{}; export KUBECONFIG={}",
@@ -46,14 +48,9 @@ pub(crate) async fn up(options: UpOptions) -> Result<u8, Failure> {
     );
     // Whoever started us may have stopped reading.
     let _ = writeln!(std::io::stdout(), "{line}");
-    tokio::select! {
-        _ = terminated.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
+    interrupts.next().await;
     cluster.shut_down_node().await;
     cluster.stop().await;
-    // Gone already is as good.
-    let _ = std::fs::remove_file(pid_file);
     Ok(0)
 }
 

@@ -36,7 +36,7 @@ impl CgroupLayout {
     }
 
     /// Controllers on v1 win over an empty v2 tree beside them.
-    fn parse(mounts: &str) -> Self {
+    pub(crate) fn parse(mounts: &str) -> Self {
         let mut v1: Vec<(String, PathBuf)> = Vec::new();
         let mut v2 = None;
         for line in mounts.lines() {

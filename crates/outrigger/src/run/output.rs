@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{AsyncBufReadExt as _, TryStreamExt as _};
+use indicatif::MultiProgress;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::api::LogParams;
 use kube::{Api, Client, ResourceExt as _};
@@ -24,10 +25,12 @@ pub(super) struct Output {
     order: Mutex<Vec<String>>,
     coloured: bool,
     width: Arc<Mutex<usize>>,
+    /// Bars that must make way for a line.
+    bars: MultiProgress,
 }
 
 impl Output {
-    pub(super) fn new(client: Client, stop: CancellationToken) -> Self {
+    pub(super) fn new(client: Client, stop: CancellationToken, bars: MultiProgress) -> Self {
         Self {
             client,
             stop,
@@ -36,6 +39,7 @@ impl Output {
             order: Mutex::default(),
             coloured: std::io::stdout().is_terminal(),
             width: Arc::default(),
+            bars,
         }
     }
 
@@ -54,7 +58,7 @@ impl Output {
         let api =
             Api::<Pod>::namespaced(self.client.clone(), pod.namespace().as_deref().unwrap_or("default"));
         let (name, container, stop) = (pod.name_any(), status.name.clone(), self.stop.clone());
-        let width = Arc::clone(&self.width);
+        let (width, bars) = (Arc::clone(&self.width), self.bars.clone());
         self.tasks.spawn(async move {
             let params = LogParams { container: Some(container), follow: true, ..LogParams::default() };
             let printing = async {
@@ -66,7 +70,7 @@ impl Output {
                 while let Ok(Some(line)) = lines.try_next().await {
                     let width = *width.lock().unwrap_or_else(PoisonError::into_inner);
                     // A reader that went away ends nothing but the printing.
-                    let _ = writeln!(std::io::stdout().lock(), "{}{line}", prefix(width));
+                    let _ = bars.suspend(|| writeln!(std::io::stdout().lock(), "{}{line}", prefix(width)));
                 }
             };
             tokio::select! {
@@ -74,6 +78,11 @@ impl Output {
                 () = printing => {}
             }
         });
+    }
+
+    /// A line about the run itself, on standard error.
+    pub(super) fn notice(&self, line: &str) {
+        self.bars.suspend(|| eprintln!("outrigger: {line}"));
     }
 
     fn prefix(&self, label: &str) -> impl Fn(usize) -> String + Send + use<> {

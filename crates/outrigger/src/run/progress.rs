@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 use outrigger_images::{Phase, Progress, PullEvent};
 use tokio::sync::mpsc;
 
@@ -13,33 +13,35 @@ pub(super) fn channel() -> (Progress, mpsc::Receiver<PullEvent>) {
     mpsc::channel(NEWS)
 }
 
-/// Shows pulls until nobody tells of any more.
-pub(super) async fn show(mut news: mpsc::Receiver<PullEvent>, terminal: bool) {
-    let bars = MultiProgress::new();
+/// Shows pulls until nobody tells of any more. Nothing is drawn where standard error is no terminal.
+pub(super) async fn show(mut news: mpsc::Receiver<PullEvent>, bars: MultiProgress) {
     let mut layers: HashMap<String, ProgressBar> = HashMap::new();
     while let Some(event) = news.recv().await {
         match event.phase {
-            Phase::Resolving if !terminal => eprintln!("pulling {}", event.layer),
+            Phase::Resolving => bars.suspend(|| eprintln!("pulling {}", event.layer)),
             Phase::Done => {
-                for (_, bar) in layers.drain() {
-                    bar.finish_and_clear();
-                }
-                if !terminal {
-                    eprintln!("pulled {}", event.layer);
-                }
+                bars.suspend(|| eprintln!("pulled {} ({})", event.layer, HumanBytes(event.total)));
             }
-            Phase::Downloading if terminal => {
-                let bar = layers.entry(event.layer.clone()).or_insert_with(|| {
-                    let style = ProgressStyle::with_template("{prefix:20} {bar:30} {bytes}/{total_bytes}");
-                    let bar = bars.add(ProgressBar::new(event.total));
-                    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-                    bar.set_prefix(event.layer.chars().skip(7).take(12).collect::<String>());
-                    bar
-                });
+            Phase::Downloading | Phase::Extracting => {
+                let bar = layers.entry(event.layer.clone()).or_insert_with(|| layer(&bars, &event));
                 bar.set_length(event.total);
                 bar.set_position(event.bytes);
             }
-            _ => {}
+            Phase::Complete => {
+                if let Some(bar) = layers.remove(&event.layer) {
+                    bar.finish_and_clear();
+                }
+            }
+            Phase::Waiting | Phase::Exists => {}
         }
     }
+}
+
+fn layer(bars: &MultiProgress, event: &PullEvent) -> ProgressBar {
+    let style = ProgressStyle::with_template("  {prefix} [{bar:30}] {bytes:>10} of {total_bytes}");
+    let bar = bars.add(ProgressBar::new(event.total));
+    bar.set_style(style.map_or_else(|_| ProgressStyle::default_bar(), |style| style.progress_chars("=> ")));
+    // Enough of a digest to tell layers apart, as other tools show it.
+    bar.set_prefix(event.layer.trim_start_matches("sha256:").chars().take(12).collect::<String>());
+    bar
 }

@@ -13,7 +13,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A registry with busybox, and the mirror configuration that leads there.
 pub(crate) struct Images {
-    _registry: LoopbackRegistry,
+    registry: LoopbackRegistry,
     pub(crate) certs: PathBuf,
     pub(crate) folder: tempfile::TempDir,
 }
@@ -24,7 +24,15 @@ impl Images {
         let registry = LoopbackRegistry::start(&folder.path().join("registry")).await.unwrap();
         registry.push(&busybox().unwrap().pack()).await.unwrap();
         let certs = registry.mirror_config(&folder.path().join("certs.d")).unwrap();
-        Self { _registry: registry, certs, folder }
+        Self { registry, certs, folder }
+    }
+
+    /// With a Python image too, made of this machine's interpreter.
+    pub(crate) async fn with_python() -> Self {
+        let images = Self::start().await;
+        let python = outrigger_testkit::python(&images.folder.path().join("cache")).unwrap();
+        images.registry.push(&python).await.unwrap();
+        images
     }
 }
 
