@@ -30,5 +30,5 @@ pub use layer::{Compression, FixtureLayer};
 pub use loopback::LoopbackRegistry;
 pub use program::{Program, binary, kubectl};
 pub use python::python;
-pub use rootfs::busybox;
+pub use rootfs::{busybox, busybox_as};
 pub use small_disk::SmallDisk;

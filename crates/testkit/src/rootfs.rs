@@ -8,7 +8,12 @@ use crate::{FixtureImage, FixtureLayer, TestkitError};
 /// The image `busybox:latest`: the static busybox of this machine with a link for each of its applets, users `root`
 /// and `nobody`, a writable `/tmp`, and `sh` as its command.
 pub fn busybox() -> Result<FixtureImage, TestkitError> {
-    Ok(FixtureImage::new("busybox:latest").layer(busybox_layer()?).cmd(&["sh"]))
+    busybox_as("busybox:latest")
+}
+
+/// The same image under another `repository:tag`.
+pub fn busybox_as(name: &str) -> Result<FixtureImage, TestkitError> {
+    Ok(FixtureImage::new(name).layer(busybox_layer()?).cmd(&["sh"]))
 }
 
 pub(crate) fn busybox_layer() -> Result<FixtureLayer, TestkitError> {

@@ -6,12 +6,14 @@
 //! | `test` | everything: format, lints, tidy rules, the crate graph, unit, adapter and end-to-end tests |
 //! | `check` | of that, what runs nothing: format, lints, tidy rules, the crate graph |
 //! | `bench` | measures, prints promised beside measured, writes the table of `BUDGETS.md` |
+//! | `traces` | runs the scenarios of `conformance/traces` and says what differs from a reference cluster |
 //! | `simulate` | plays seeds of the simulated node and says which break an invariant, and how fast it decides |
 //! | `spec` | per rule book: rules with a test, rules without, and the share |
 //!
 //! It decides nothing about the product and has next to no dependencies: it is the first thing a newcomer compiles.
 
 mod bench;
+mod cluster;
 mod demo;
 mod graph;
 mod run;
@@ -20,6 +22,7 @@ mod spec;
 mod suite;
 mod tidy;
 mod tools;
+mod traces;
 
 use std::process::ExitCode;
 
@@ -28,6 +31,7 @@ type Failure = String;
 
 const USAGE: &str = "usage: cargo xtask demo [--online] | test [--quick] | check | spec [--missing]
        cargo xtask bench [--report] [--rounds N] [SUITE...]
+       cargo xtask traces [SCENARIO...]
        cargo xtask simulate [--seeds N] [--seed S]";
 
 fn main() -> ExitCode {
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
         ["simulate", "--seed", seed] => simulate::run("1", Some(seed)),
         ["simulate", "--seeds", seeds, "--seed", seed] => simulate::run(seeds, Some(seed)),
         ["bench", options @ ..] => bench::run(options),
+        ["traces", scenarios @ ..] => traces::run(scenarios),
         ["spec"] => spec::run(spec::Detail::Shares),
         ["spec", "--missing"] => spec::run(spec::Detail::Missing),
         _ => {

