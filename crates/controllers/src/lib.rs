@@ -1,15 +1,20 @@
 //! Controllers: ordinary API clients that keep what is in line with what should be.
 //!
 //! Each watches, decides about one object and writes through the API, like any program outside. Here so far are those
-//! a Pod needs: what every namespace holds, how a namespace ends, and what becomes of a silent or troubled node. Workload
-//! controllers are not here yet.
+//! a Pod needs: what every namespace holds, how a namespace ends, and what becomes of a silent or troubled node; and
+//! those that make Pods (`workloads.rs`), whose decisions are in `outrigger-workloads`.
 //!
 //! Start at [`run`].
 
+mod events;
+mod job;
 mod namespace;
 mod namespace_content;
 mod node_lifecycle;
 mod node_taints;
+mod pod_control;
+mod workloads;
+mod written;
 
 use kube::runtime::Controller;
 use kube::runtime::watcher;
@@ -46,7 +51,9 @@ pub async fn run(client: Client, config: Config, stop: CancellationToken) {
         });
     let deletion = Controller::new(namespaces, watcher::Config::default());
     let nodes = Controller::new(Api::<Node>::all(client.clone()), watcher::Config::default());
+    let workloads = workloads::run(client.clone(), clock.clone(), stop.clone());
     tokio::join!(
+        workloads,
         reconcile::run(
             content,
             namespace_content::NamespaceContent { client: client.clone(), config },

@@ -5,10 +5,13 @@
 //! object, shutdown by token. It decides nothing about any kind.
 //!
 //! A controller implements [`Reconciler`] and hands it to [`run`]. Components that need a whole picture instead of
-//! single keys (the scheduler, the kubelet) consume [`changes`].
+//! single keys (the scheduler, the kubelet) consume [`changes`]; controllers that look at the same objects share a
+//! [`Cache`].
 
+mod cache;
 mod changes;
 mod controller;
 
+pub use cache::{Cache, Mark, number};
 pub use changes::{Change, changes};
 pub use controller::{Error, Next, Reconciler, run};

@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["outrigger-store", "outrigger-runtime", "outrigger-images", "outrigger-network", "outrigger-streaming"],
     &["outrigger-reconcile"],
     &["outrigger-simulator"],
-    &["outrigger-pod-lifecycle", "outrigger-scheduling", "outrigger-admission"],
+    &["outrigger-pod-lifecycle", "outrigger-scheduling", "outrigger-admission", "outrigger-workloads"],
     &["outrigger-schema"],
     &["outrigger-api", "outrigger-shim-protocol"],
 ];
@@ -30,6 +30,7 @@ const PURE: &[&str] = &[
     "outrigger-pod-lifecycle",
     "outrigger-scheduling",
     "outrigger-admission",
+    "outrigger-workloads",
     "outrigger-simulator",
 ];
 const IO: &[&str] = &["tokio", "hyper", "kube", "reqwest", "redb", "tonic", "rtnetlink"];

@@ -51,6 +51,7 @@ const BOOKS: &[Book] = &[
             "scheduling",
             "scheduler",
             "controllers",
+            "workloads",
             "outrigger",
         ],
     },

@@ -1,0 +1,5 @@
+//! The workload controllers against the real API server. The test plays the kubelet: it says how Pods fare.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod cluster;
+mod job;
