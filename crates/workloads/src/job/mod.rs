@@ -175,7 +175,7 @@ fn suspension(spec: &JobSpec, status: &mut JobStatus, notes: &mut Vec<Note>, now
     let suspended = spec.suspend == Some(true);
     match known {
         None if suspended => {
-            conditions.push(condition("Suspended", "JobSuspended", "Job suspended".into(), now))
+            conditions.push(condition("Suspended", "JobSuspended", "Job suspended".into(), now));
         }
         Some(known) if (known.status == "True") != suspended => {
             let (value, reason, message) = if suspended {

@@ -28,7 +28,7 @@ struct World {
 enum Step {
     Untrack(Arc<Pod>),
     Delete(Arc<Pod>),
-    Create(Pod),
+    Create(Box<Pod>),
     Status(JobStatus),
 }
 
@@ -91,7 +91,7 @@ impl World {
                 pod.metadata.name = Some(format!("{prefix}{}", self.made));
                 pod.metadata.uid = Some(format!("u{}", self.made));
                 pod.metadata.creation_timestamp = Some(Time(self.now));
-                self.pods.push(Arc::new(pod));
+                self.pods.push(Arc::new(*pod));
                 self.phase(self.made, "Running");
             }
             Step::Status(status) => self.job.status = Some(status),
@@ -163,7 +163,7 @@ impl World {
 fn steps(decision: &Decision) -> Vec<Step> {
     let untrack = decision.untrack.iter().cloned().map(Step::Untrack);
     let delete = decision.delete.iter().filter(|pod| !pods::is_deleting(pod)).cloned().map(Step::Delete);
-    let create = decision.create.iter().cloned().map(Step::Create);
+    let create = decision.create.iter().cloned().map(Box::new).map(Step::Create);
     let status = decision.status.iter().cloned().map(Step::Status);
     untrack.chain(delete).chain(create).chain(status).collect()
 }

@@ -55,7 +55,7 @@ fn a_double_is_removed() {
     world.settle();
     let mut double = (*world.pods[0]).clone();
     double.metadata.generate_name = Some("j-0-".to_owned());
-    world.take(Step::Create(double));
+    world.take(Step::Create(Box::new(double)));
     world.settle();
     assert_eq!(world.names().len(), 2);
     let mut indexes: Vec<_> =
