@@ -145,3 +145,59 @@ impl Findings {
         Err(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn refusal(findings: Findings) -> StatusError {
+        let pods = outrigger_api::Registry::builtin().by_kind("", "v1", "Pod").expect("built in").clone();
+        findings.into_result(&pods, "p").expect_err("something was found")
+    }
+
+    /// R1.11: 422 `Invalid`; one finding stands bare, several in brackets, the same one once.
+    #[test]
+    fn findings_become_one_answer() {
+        let mut one = Findings::default();
+        one.required("spec.containers", "");
+        let error = refusal(one);
+        assert_eq!((error.code, error.reason), (422, Some(Reason::Invalid)));
+        assert_eq!(error.message, "Pod \"p\" is invalid: spec.containers: Required value");
+        let mut two = Findings::default();
+        two.forbidden("spec.a", "no");
+        two.not_found("spec.b", "x");
+        two.forbidden("spec.a", "no");
+        let message = refusal(two).message;
+        assert_eq!(message, "Pod \"p\" is invalid: [spec.a: Forbidden: no, spec.b: Not found: \"x\"]");
+    }
+
+    /// R1.11, R1.12: each kind of finding, with what it prints.
+    #[test]
+    fn kinds_of_findings() {
+        let mut all = Findings::default();
+        all.required("f", "why");
+        all.invalid("f", json!({"a": 1}), "why");
+        all.invalid("f", "", "why");
+        all.unsupported("f", "x", &["A", "B"]);
+        all.forbidden("f", "why");
+        all.duplicate("f", "x");
+        all.not_found("f", "x");
+        all.too_long("f", 64);
+        all.too_many("f", 21, 20);
+        let messages: Vec<&str> = all.causes().iter().map(|cause| cause.message.as_str()).collect();
+        let expected = [
+            "Required value: why",
+            "Invalid value: {\"a\":1}: why",
+            "Invalid value: \"\": why",
+            "Unsupported value: \"x\": supported values: \"A\", \"B\"",
+            "Forbidden: why",
+            "Duplicate value: \"x\"",
+            "Not found: \"x\"",
+            "Too long: may not be more than 64 bytes",
+            "Too many: 21: must have at most 20 items",
+        ];
+        assert_eq!(messages, expected);
+    }
+}

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, PodSpec, Taint};
 use outrigger_scheduling::{NodeInfo, PodInfo, Resources, matches_node_selection, pod_requests, tolerated};
 
 use crate::env::NodeAllocatable;
+use crate::pod_table::is_static;
 
 /// Kernel settings any Pod may make (R13.25a).
 const SAFE_SYSCTLS: [&str; 12] = [
@@ -23,6 +24,8 @@ const SAFE_SYSCTLS: [&str; 12] = [
     "net.ipv4.tcp_syncookies",
     "net.ipv4.tcp_wmem",
 ];
+/// Resources in the order in which a lack of them is told.
+const FIRST: [&str; 4] = ["pods", "cpu", "memory", "ephemeral-storage"];
 const OS_LABEL: &str = "kubernetes.io/os";
 
 /// Why the node refuses a Pod.
@@ -76,19 +79,20 @@ impl<'a> NodeView<'a> {
 /// The first reason against it.
 pub(crate) fn admit(pod: &Pod, others: &[&Pod], node: &NodeView<'_>) -> Result<(), Rejection> {
     let Some(spec) = &pod.spec else { return Ok(()) };
-    operating_system(spec, node)?;
+    operating_system(pod, spec, node)?;
     sysctls(spec, node)?;
     app_armor(spec, node)?;
-    placement(pod, others, node)?;
     fits(pod, others, node.allocatable).map_err(|lack| {
         let message = lack.to_string();
         Rejection::new(format!("OutOf{}", lack.resource), message)
-    })
+    })?;
+    placement(pod, others, node)
 }
 
-fn operating_system(spec: &PodSpec, node: &NodeView<'_>) -> Result<(), Rejection> {
-    let selected = spec.node_selector.as_ref().and_then(|selector| selector.get(OS_LABEL));
-    if selected.is_some_and(|os| node.labels.get(OS_LABEL) != Some(os)) {
+/// The Pod's own label is what counts here; a selector is one of the scheduler's filters.
+fn operating_system(pod: &Pod, spec: &PodSpec, node: &NodeView<'_>) -> Result<(), Rejection> {
+    let wanted = pod.metadata.labels.as_ref().and_then(|labels| labels.get(OS_LABEL));
+    if wanted.is_some_and(|os| node.labels.get(OS_LABEL) != Some(os)) {
         let why = "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label";
         return Err(Rejection::new("PodOSSelectorNodeLabelDoesNotMatch", why));
     }
@@ -164,8 +168,9 @@ fn placement(pod: &Pod, others: &[&Pod], node: &NodeView<'_>) -> Result<(), Reje
     }
     // Only what would drive it away again: NoSchedule is the scheduler's business.
     let hard = node.taints.iter().filter(|taint| taint.effect == "NoExecute");
-    if hard.into_iter().any(|taint| !tolerated(taint, &wanted.tolerations)) {
-        return Err(Rejection::predicate("TaintToleration", "node(s) had untolerated taint(s)"));
+    if !is_static(pod) && hard.into_iter().any(|taint| !tolerated(taint, &wanted.tolerations)) {
+        let why = "node(s) had taints that the pod didn't tolerate";
+        return Err(Rejection::predicate("TaintToleration", why));
     }
     Ok(())
 }
@@ -188,18 +193,22 @@ pub(crate) fn requests(pod: &Pod) -> Resources {
     pod.spec.as_ref().map(pod_requests).unwrap_or_default()
 }
 
-/// Whether the requests of `pod` fit beside those of `others`.
+/// Whether the requests of `pod` fit beside those of `others`. What the node has never heard of is not its business:
+/// others may provide it.
 ///
 /// # Errors
-/// What is short first.
+/// What is short first: Pods, cpu, memory, storage, the rest.
 pub(crate) fn fits(pod: &Pod, others: &[&Pod], allocatable: &NodeAllocatable) -> Result<(), Lack> {
     let capacity = Resources::from_quantities(allocatable);
     let mut used = Resources::default();
     others.iter().for_each(|other| used.add(&requests(other)));
     let count = i64::try_from(others.len()).unwrap_or(i64::MAX);
     let wanted = requests(pod);
+    let known = |name: &str| !name.contains('/') || capacity.iter().any(|(other, _)| other == name);
     let mut all = vec![("pods", 1, count)];
-    all.extend(wanted.iter().filter(|(_, amount)| *amount > 0).map(|(name, n)| (name, n, used.get(name))));
+    let asked = wanted.iter().filter(|(name, amount)| *amount > 0 && known(name));
+    all.extend(asked.map(|(name, n)| (name, n, used.get(name))));
+    all.sort_by_key(|(name, ..)| FIRST.iter().position(|first| first == name).unwrap_or(FIRST.len()));
     for (resource, requested, used) in all {
         let capacity = capacity.get(resource);
         if used.saturating_add(requested) > capacity {
@@ -232,8 +241,15 @@ mod tests {
         pod(spec)
     }
 
+    fn labelled(labels: Value) -> Pod {
+        let mut pod = with(json!({}));
+        pod.metadata.labels = serde_json::from_value(labels).unwrap();
+        pod
+    }
+
     fn answer(pod: &Pod, others: &[&Pod]) -> (String, String) {
-        let amounts = [("cpu", "2"), ("memory", "1Gi"), ("ephemeral-storage", "1Gi"), ("pods", "2")];
+        let amounts =
+            [("cpu", "2"), ("memory", "1Gi"), ("ephemeral-storage", "1Gi"), ("pods", "2"), ("gpu/x", "1")];
         let allocatable = amounts.map(|(name, amount)| (name.to_owned(), Quantity(amount.to_owned()))).into();
         let labels = BTreeMap::from([(OS_LABEL.to_owned(), "linux".to_owned())]);
         let taint = |key: &str, effect: &str| Taint {
@@ -250,7 +266,8 @@ mod tests {
             app_armor: false,
         };
         let hard = NodeView { taints: &[taint("leave", "NoExecute")], ..node };
-        let node = if pod.metadata.labels.is_some() { hard } else { node };
+        let evicts = pod.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key("evicted"));
+        let node = if evicts { hard } else { node };
         match admit(pod, others, &node) {
             Ok(()) => (String::new(), String::new()),
             Err(rejection) => (rejection.reason, rejection.message),
@@ -285,6 +302,12 @@ mod tests {
             ),
             (
                 with(json!({"nodeSelector": {OS_LABEL: "windows"}})),
+                vec![],
+                "NodeAffinity",
+                "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
+            ),
+            (
+                labelled(json!({OS_LABEL: "windows"})),
                 vec![],
                 "PodOSSelectorNodeLabelDoesNotMatch",
                 "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label",
@@ -325,12 +348,15 @@ mod tests {
     /// R1.53: taints that evict count, others are the scheduler's.
     #[test]
     fn a_taint_that_evicts_refuses() {
-        let mut asked = with(json!({}));
-        asked.metadata.labels = Some(BTreeMap::new());
-        assert_eq!(answer(&asked, &[]).0, "TaintToleration");
+        let mut asked = labelled(json!({"evicted": ""}));
+        let text = "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate";
+        assert_eq!(answer(&asked, &[]), ("TaintToleration".to_owned(), text.to_owned()));
         let mut tolerant = with(json!({"tolerations": [{"key": "leave", "operator": "Exists"}]}));
-        tolerant.metadata.labels = Some(BTreeMap::new());
+        tolerant.metadata.labels.clone_from(&asked.metadata.labels);
         assert_eq!(answer(&tolerant, &[]).0, "");
+        let of_the_node = ("kubernetes.io/config.source".to_owned(), "file".to_owned());
+        asked.metadata.annotations = Some(BTreeMap::from([of_the_node]));
+        assert_eq!(answer(&asked, &[]).0, "", "a static Pod");
     }
 
     /// R1.53: amounts as upstream prints them.
@@ -346,6 +372,12 @@ mod tests {
         let (none, storage) = (with(json!({})), asking(json!({"requests": {"ephemeral-storage": "2Gi"}})));
         assert_eq!(answer(&storage, &[]).0, "OutOfephemeral-storage");
         assert_eq!(answer(&none, &[&none, &none]).0, "OutOfpods");
-        assert_eq!(answer(&asking(json!({"requests": {"gpu/x": "1"}})), &[]).0, "OutOfgpu/x");
+        assert_eq!(answer(&asking(json!({"requests": {"gpu/x": "2"}})), &[]).0, "OutOfgpu/x");
+        assert_eq!(answer(&asking(json!({"requests": {"gpu/y": "2"}})), &[]).0, "", "others provide it");
+        let all = asking(json!({"requests": {"ephemeral-storage": "2Gi", "memory": "2Gi", "gpu/x": "2"}}));
+        assert_eq!(answer(&all, &[]).0, "OutOfmemory", "the first in order");
+        let both = with(json!({"nodeSelector": {"disk": "ssd"}, "containers": [
+            {"name": "c", "resources": {"requests": {"cpu": "3"}}}]}));
+        assert_eq!(answer(&both, &[]).0, "OutOfcpu", "amounts before places");
     }
 }

@@ -127,7 +127,7 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
-    /// R1.53, R8.29: under memory pressure a Pod that promises nothing is refused, under disk pressure any; critical
+    /// R1.53, R1.54, R8.29: under memory pressure a Pod that promises nothing is refused, under disk pressure any; critical
     /// ones never; a node that shuts down takes nothing.
     #[test]
     fn who_is_refused() {
@@ -149,6 +149,8 @@ mod tests {
         let disk = "The node had condition: [DiskPressure]. ";
         assert_eq!(text(&state(false, true), &burst).as_deref(), Some(disk));
         assert_eq!(text(&state(true, true), &critical), None);
+        let both = "The node had condition: [MemoryPressure DiskPressure]. ";
+        assert_eq!(text(&state(true, true), &tolerant).as_deref(), Some(both));
         let down = NodeState { shutting_down: true, ..NodeState::default() };
         assert_eq!(refusal(&down, &critical).unwrap().0, "NodeShutdown");
     }

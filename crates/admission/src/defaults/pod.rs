@@ -259,6 +259,66 @@ mod tests {
         assert_eq!(tree, once);
     }
 
+    /// R1.4: zero counts as not given, except for the delay.
+    #[test]
+    fn probes_get_their_numbers_and_handlers_their_fields() {
+        for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
+            let mut tree = json!({"spec": {"containers": [{"name": "c", "image": "a:1", probe: {
+                "httpGet": {"port": 80}, "periodSeconds": 0, "failureThreshold": 7}}]}});
+            pod(&mut tree);
+            let expected = json!({
+                "httpGet": {"port": 80, "path": "/", "scheme": "HTTP"},
+                "timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 7});
+            assert_eq!(tree["spec"]["containers"][0][probe], expected, "{probe}");
+        }
+        let mut tree = json!({"spec": {"initContainers": [{"name": "s", "image": "a:1",
+            "startupProbe": {"grpc": {"port": 1}, "initialDelaySeconds": 0},
+            "lifecycle": {"preStop": {"httpGet": {"port": 1, "path": "/x"}}}}], "containers": []}});
+        pod(&mut tree);
+        let sidecar = &tree["spec"]["initContainers"][0];
+        assert_eq!(sidecar["startupProbe"]["grpc"]["service"], "");
+        assert_eq!(sidecar["startupProbe"]["initialDelaySeconds"], 0);
+        let hook = json!({"port": 1, "path": "/x", "scheme": "HTTP"});
+        assert_eq!(sidecar["lifecycle"]["preStop"]["httpGet"], hook);
+    }
+
+    /// R1.5.
+    #[test]
+    fn volumes_get_a_source_and_their_modes() {
+        let field = json!({"path": "n", "fieldRef": {"fieldPath": "metadata.name"}});
+        let with_version = json!({"path": "n", "fieldRef": {"fieldPath": "metadata.name", "apiVersion": "v1"}});
+        for (given, expected) in [
+            (json!({}), json!({"emptyDir": {}})),
+            (json!({"secret": {"secretName": "s"}}), json!({"secret": {"secretName": "s", "defaultMode": 420}})),
+            (json!({"configMap": {"name": "m", "defaultMode": 0}}), json!({"configMap": {"name": "m", "defaultMode": 0}})),
+            (
+                json!({"downwardAPI": {"items": [field]}}),
+                json!({"downwardAPI": {"defaultMode": 420, "items": [with_version]}}),
+            ),
+            (
+                json!({"projected": {"sources": [
+                    {"serviceAccountToken": {"path": "t"}}, {"downwardAPI": {"items": [field]}}]}}),
+                json!({"projected": {"defaultMode": 420, "sources": [
+                    {"serviceAccountToken": {"path": "t", "expirationSeconds": 3600}},
+                    {"downwardAPI": {"items": [with_version]}}]}}),
+            ),
+            (json!({"hostPath": {"path": "/"}}), json!({"hostPath": {"path": "/", "type": ""}})),
+            (json!({"image": {"reference": "a"}}), json!({"image": {"reference": "a", "pullPolicy": "Always"}})),
+            (
+                json!({"image": {"reference": "a:1"}}),
+                json!({"image": {"reference": "a:1", "pullPolicy": "IfNotPresent"}}),
+            ),
+        ] {
+            let mut tree = json!({"spec": {"volumes": [given], "containers": []}});
+            pod(&mut tree);
+            assert_eq!(tree["spec"]["volumes"][0], expected, "{given}");
+        }
+        let mut tree = json!({"spec": {"containers": [{"name": "c", "image": "a:1",
+            "env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]}]}});
+        pod(&mut tree);
+        assert_eq!(tree["spec"]["containers"][0]["env"][0]["valueFrom"]["fieldRef"]["apiVersion"], "v1");
+    }
+
     /// R1.3.
     #[test]
     fn pull_policy_follows_the_tag() {

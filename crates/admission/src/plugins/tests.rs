@@ -82,6 +82,49 @@ fn a_new_pod_is_completed() {
     assert_eq!(made.0["status"], json!({"phase": "Pending", "qosClass": "BestEffort"}));
 }
 
+/// R1.9: what the Pod says wins over what the account says.
+#[test]
+fn what_the_pod_brings_is_kept() {
+    let pods = kind("", "Pod");
+    let own = json!({"imagePullSecrets": [{"name": "own"}], "automountServiceAccountToken": false, "tolerations": [
+        {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}]});
+    let made = create(&pods, "default", &Cluster::default(), pod(own)).expect("accepted");
+    let spec = &made.0["spec"];
+    assert_eq!(spec["imagePullSecrets"], json!([{"name": "own"}]));
+    assert_eq!(spec.get("volumes"), None);
+    assert_eq!(spec["serviceAccount"], "default");
+    let seconds: Vec<_> = spec["tolerations"].as_array().expect("a list").iter().collect();
+    assert_eq!(seconds[0]["tolerationSeconds"], 5);
+    assert_eq!(seconds[1]["key"], "node.kubernetes.io/unreachable");
+    assert_eq!(seconds[1]["tolerationSeconds"], 300);
+    assert_eq!(seconds.len(), 2);
+}
+
+/// R1.10: nothing of a status a client sends is kept, and gates are told of.
+#[test]
+fn the_first_status_is_the_servers() {
+    let mut sent = pod(json!({"schedulingGates": [{"name": "a/b"}]}));
+    sent["status"] = json!({"phase": "Running", "podIP": "1.2.3.4"});
+    let made = create(&kind("", "Pod"), "default", &Cluster::default(), sent).expect("accepted");
+    assert_eq!(
+        made.0["status"],
+        json!({"phase": "Pending", "qosClass": "BestEffort", "conditions": [{
+            "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+            "message": "Scheduling is blocked due to non-empty scheduling gates",
+            "lastProbeTime": null, "lastTransitionTime": null}]})
+    );
+}
+
+/// R1.41: the feature is off, so the field is dropped before it could be judged.
+#[test]
+fn a_stop_signal_is_dropped() {
+    let hooks = json!({"stopSignal": "SIGUSR1", "preStop": {"sleep": {"seconds": 1}}});
+    let spec = json!({"containers": [{"name": "c", "image": "a:1", "lifecycle": hooks}]});
+    let made = create(&kind("", "Pod"), "default", &Cluster::default(), pod(spec)).expect("accepted");
+    let kept = &made.0["spec"]["containers"][0]["lifecycle"];
+    assert_eq!(kept, &json!({"preStop": {"sleep": {"seconds": 1}}}));
+}
+
 /// I34, I36, I42.
 #[test]
 fn refusals() {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::field::Findings;
 
+mod rows;
 mod updates;
 mod whole;
 
