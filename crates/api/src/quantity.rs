@@ -175,7 +175,11 @@ fn parse(text: &str) -> Option<Quantity> {
 /// # Errors
 /// If `text` is no quantity.
 pub fn canonical(text: &str) -> Result<String, InvalidQuantity> {
-    let quantity: Quantity = text.parse()?;
+    Ok(in_format_of(text.parse()?, text))
+}
+
+/// `quantity` as canonical text in the format of `text`: what a sum that began with `text` is written as.
+pub fn in_format_of(quantity: Quantity, text: &str) -> String {
     let number = |c: char| c.is_ascii_digit() || matches!(c, '.' | '+' | '-');
     let suffix = text.trim_start_matches(number);
     if suffix.ends_with('i') && quantity.0.abs() >= 1024 * NANO {
@@ -184,7 +188,7 @@ pub fn canonical(text: &str) -> Result<String, InvalidQuantity> {
             units /= 1024;
             step += 1;
         }
-        return Ok(format!("{units}{}", ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"][step]));
+        return format!("{units}{}", ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"][step]);
     }
     let decimal = quantity.to_string();
     let exponent = suffix.starts_with(['e', 'E']) && suffix.len() > 1;
@@ -202,7 +206,7 @@ pub fn canonical(text: &str) -> Result<String, InvalidQuantity> {
     let written = steps.iter().find_map(|(word, power)| {
         decimal.strip_suffix(word).filter(|_| exponent).map(|digits| format!("{digits}{power}"))
     });
-    Ok(written.unwrap_or(decimal))
+    written.unwrap_or(decimal)
 }
 
 /// Binary factor and decimal exponent of a suffix.

@@ -2,7 +2,7 @@
 //! is granted when it fits beside everybody else's. Pure.
 
 use k8s_openapi::api::core::v1::{Container, Pod};
-use outrigger_pod_lifecycle::PendingResize;
+use outrigger_pod_lifecycle::{PendingResize, ResizeOutlook, ResizeSummary};
 use outrigger_scheduling::Resources;
 
 use crate::admission::{fits, requests};
@@ -49,6 +49,7 @@ pub(crate) fn grant(
     others: &[&Pod],
     allocatable: &NodeAllocatable,
 ) -> Result<(), PendingResize> {
+    let refuse = |outlook, message| PendingResize { outlook, message, asked: ResizeSummary::of(asked) };
     let capacity = Resources::from_quantities(allocatable);
     for (name, wanted) in requests(asked).iter().filter(|(_, wanted)| *wanted > 0) {
         let capacity = capacity.get(name);
@@ -56,10 +57,10 @@ pub(crate) fn grant(
             let message = format!(
                 "Node didn't have enough capacity: {name}, requested: {wanted}, capacity: {capacity}"
             );
-            return Err(PendingResize::Infeasible { message });
+            return Err(refuse(ResizeOutlook::Infeasible, message));
         }
     }
-    fits(asked, others, allocatable).map_err(|lack| PendingResize::Deferred { message: lack.to_string() })
+    fits(asked, others, allocatable).map_err(|lack| refuse(ResizeOutlook::Deferred, lack.to_string()))
 }
 
 #[cfg(test)]
@@ -82,11 +83,16 @@ mod tests {
         let node = amounts.map(|(name, amount)| (name.to_owned(), Quantity(amount.to_owned()))).into();
         let neighbour = pod("1");
         assert_eq!(grant(&pod("1"), &[&neighbour], &node), Ok(()));
+        let refusal = |cpu: &str, others: &[&Pod]| {
+            let pending = grant(&pod(cpu), others, &node).unwrap_err();
+            assert_eq!(pending.asked, ResizeSummary::of(&pod(cpu)));
+            (pending.outlook, pending.message)
+        };
         let message =
             "Node didn't have enough resource: cpu, requested: 1500, used: 1000, capacity: 2000".to_owned();
-        assert_eq!(grant(&pod("1500m"), &[&neighbour], &node), Err(PendingResize::Deferred { message }));
+        assert_eq!(refusal("1500m", &[&neighbour]), (ResizeOutlook::Deferred, message));
         let message = "Node didn't have enough capacity: cpu, requested: 3000, capacity: 2000".to_owned();
-        assert_eq!(grant(&pod("3"), &[], &node), Err(PendingResize::Infeasible { message }));
+        assert_eq!(refusal("3", &[]), (ResizeOutlook::Infeasible, message));
     }
 
     /// What is not granted changes nothing of the Pod but its resources.

@@ -173,7 +173,9 @@ impl Turn<'_> {
                 self.warn(EventReason::Failed, path, format!("Error: {message}"));
             }
             // Told where they happen.
-            FailureReason::PostStartHookError | FailureReason::CreatePodSandboxError => {}
+            FailureReason::PostStartHookError
+            | FailureReason::CreatePodSandboxError
+            | FailureReason::KillPodError => {}
         }
         self.remember(entry.name()).reported_failure = Some(failure.at_wall);
     }

@@ -7,9 +7,12 @@ use k8s_openapi::api::core::v1::PodStatus;
 use crate::decision::{Action, Decision, WaitingFor};
 use crate::input::{Desired, Input, VolumesState};
 use crate::memory::{Cause, Termination, Worker};
-use crate::reason::EventReason;
+use crate::reason::{EventReason, FailureReason};
 use crate::sandbox::Sandbox;
 use crate::turn::{Entry, Turn};
+
+/// The shortest time after which an eviction is overdue (R8.31).
+const OVERDUE_FLOOR: Duration = Duration::from_secs(10);
 
 /// Looks at everything known about one Pod and says what to do, what to publish and when to look again.
 ///
@@ -188,8 +191,37 @@ impl Turn<'_> {
         }
     }
 
+    /// R8.19: told once for each time it fails; the stop is tried again in any case.
+    fn tell_kill_failure(&mut self) {
+        let failure = self.input.sandbox_failure.filter(|it| it.reason == FailureReason::KillPodError);
+        if let Some(failure) = failure
+            && self.memory.reported_sandbox_failure != Some(failure.at_wall)
+        {
+            self.memory.reported_sandbox_failure = Some(failure.at_wall);
+            let text = format!("error killing pod: {}", failure.message);
+            self.warn(EventReason::FailedKillPod, "", text);
+        }
+    }
+
+    /// R8.31: an eviction that takes half as long again as it may, and ten seconds at least.
+    fn tell_overdue(&mut self, termination: &Termination) {
+        if !matches!(termination.cause, Cause::Evicted { .. }) || self.memory.told_overdue {
+            return;
+        }
+        let half_again = Duration::from_secs(termination.grace_seconds) * 3 / 2;
+        let due = termination.since + half_again.max(OVERDUE_FLOOR);
+        if self.input.now.mono >= due {
+            self.memory.told_overdue = true;
+            let text = "Container runtime did not kill the pod within specified grace period.";
+            self.warn(EventReason::ExceededGracePeriod, "", text);
+        } else {
+            self.wake(due);
+        }
+    }
+
     /// Section 8C and 8D, until nothing runs and no sandbox stands.
     fn stop_pod(&mut self, termination: &Termination) {
+        self.tell_kill_failure();
         let mut left = self.stop_everything(termination.grace_seconds);
         match self.input.sandbox_operation {
             Some(_) => left = true,
@@ -201,7 +233,9 @@ impl Turn<'_> {
             }
             None => {}
         }
-        if !left {
+        if left {
+            self.tell_overdue(termination);
+        } else {
             self.memory.worker = Worker::Terminated(termination.clone());
         }
     }

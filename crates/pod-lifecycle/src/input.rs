@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::memory::PodMemory;
 use crate::reason::FailureReason;
+use crate::resize::ResizeSummary;
 
 /// One Pod, everything observed about it, and the time. Build it anew each turn.
 #[derive(Clone, Debug)]
@@ -27,7 +28,7 @@ pub struct Input<'a> {
     pub sandboxes: &'a [SandboxFacts],
     /// A sandbox operation that was begun and has not ended.
     pub sandbox_operation: Option<SandboxOperation>,
-    /// Why the newest attempt to make a sandbox failed; `None` once one succeeded.
+    /// Why the newest attempt to make a sandbox, or to stop something of the Pod, failed; `None` once one succeeded.
     pub sandbox_failure: Option<&'a Failure>,
     /// By container name; a container without facts has never been touched.
     pub containers: &'a BTreeMap<String, ContainerFacts>,
@@ -135,26 +136,31 @@ pub struct ResizeFacts {
 }
 
 /// A resize the node has not granted (R13.27).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PendingResize {
-    /// Not now; tried again when something ends.
-    Deferred {
-        /// What is short.
-        message: String,
-    },
-    /// Never on this node.
-    Infeasible {
-        /// Why.
-        message: String,
-    },
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PendingResize {
+    /// Whether there is hope.
+    pub outlook: ResizeOutlook,
+    /// What is short, or why never.
+    pub message: String,
+    /// What was asked for.
+    pub asked: ResizeSummary,
 }
 
-impl PendingResize {
-    /// The condition's reason and message.
-    pub fn words(&self) -> (&'static str, &str) {
+/// Whether a resize may be granted some day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ResizeOutlook {
+    /// Not now; tried again when something ends.
+    Deferred,
+    /// Never on this node.
+    Infeasible,
+}
+
+impl ResizeOutlook {
+    /// The condition's reason.
+    pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Deferred { message } => ("Deferred", message),
-            Self::Infeasible { message } => ("Infeasible", message),
+            Self::Deferred => "Deferred",
+            Self::Infeasible => "Infeasible",
         }
     }
 }

@@ -32,4 +32,5 @@ pub use input::*;
 pub use memory::*;
 pub use message::{go_duration, termination_message};
 pub use reason::{EventReason, FailureReason};
+pub use resize::ResizeSummary;
 pub use spec::{Role, definition_hash, field_path, init_role, pod_words};

@@ -33,6 +33,8 @@ pub struct PodMemory {
     pub pulls: BTreeMap<String, PullBackOff>,
     /// Failed attempts at a sandbox or its network that were reported, so that each is told once.
     pub reported_sandbox_failure: Option<WallTime>,
+    /// `ExceededGracePeriod` was told (R8.31).
+    pub told_overdue: bool,
     /// What was told of a change of resources, so that each step is told once.
     pub resize: ResizeMemory,
     /// When `NetworkNotReady` was last told.
@@ -58,6 +60,7 @@ impl PodMemory {
             replacing_sandbox: self.replacing_sandbox,
             reported_sandbox_failure: self.reported_sandbox_failure,
             reported_network: self.reported_network,
+            told_overdue: self.told_overdue,
         }
     }
 

@@ -22,6 +22,8 @@ pub enum FailureReason {
     PostStartHookError,
     /// A sandbox could not be made; no container shows this.
     CreatePodSandboxError,
+    /// Something of the Pod could not be stopped; no container shows this (R8.19).
+    KillPodError,
 }
 
 impl FailureReason {
@@ -41,6 +43,7 @@ impl FailureReason {
             Self::RunContainerError => "RunContainerError",
             Self::PostStartHookError => "PostStartHookError",
             Self::CreatePodSandboxError => "CreatePodSandboxError",
+            Self::KillPodError => "KillPodError",
         }
     }
 

@@ -3,18 +3,63 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::ResourceRequirements;
-use serde_json::{Value, json};
+use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
+use serde::{Deserialize, Serialize};
 
 use crate::decision::Action;
-use crate::input::PendingResize;
+use crate::input::ResizeOutlook;
 use crate::reason::EventReason;
-use crate::spec::Role;
 use crate::turn::{Entry, Turn};
 
 /// The wait after an attempt that failed.
 const RETRY: Duration = Duration::from_secs(10);
 const COMPUTE: [&str; 2] = ["cpu", "memory"];
+
+/// The resources of a Pod's containers as events tell them (R10.21).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResizeSummary {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    init_containers: Vec<NamedResources>,
+    containers: Vec<NamedResources>,
+    generation: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct NamedResources {
+    name: String,
+    resources: ResourceRequirements,
+}
+
+impl ResizeSummary {
+    /// What `pod` says.
+    pub fn of(pod: &Pod) -> Self {
+        let list = |containers: &[Container]| {
+            let named = |container: &Container| NamedResources {
+                name: container.name.clone(),
+                resources: container.resources.clone().unwrap_or_default(),
+            };
+            containers.iter().map(named).collect()
+        };
+        let Some(spec) = &pod.spec else { return Self::default() };
+        Self {
+            init_containers: list(spec.init_containers.as_deref().unwrap_or_default()),
+            containers: list(&spec.containers),
+            generation: pod.metadata.generation,
+            error: None,
+        }
+    }
+
+    fn with_error(&self, message: &str) -> Self {
+        Self { error: Some(message.to_owned()), ..self.clone() }
+    }
+
+    fn text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
 
 impl Turn<'_> {
     /// R13.28: restarts the containers that ask for it, changes the others where they are, and tells each step once.
@@ -61,51 +106,38 @@ impl Turn<'_> {
 
     /// R10.21.
     fn tell_resize(&mut self) {
-        let pending = self.input.resize.pending.as_ref().map(|pending| {
-            let (reason, message) = pending.words();
-            (reason.to_owned(), message.to_owned())
-        });
-        if pending != self.memory.resize.pending {
-            if let (Some((reason, message)), Some(state)) = (&pending, &self.input.resize.pending) {
-                let event = match state {
-                    PendingResize::Deferred { .. } => EventReason::ResizeDeferred,
-                    PendingResize::Infeasible { .. } => EventReason::ResizeInfeasible,
+        let pending = self.input.resize.pending.as_ref();
+        let words = pending.map(|pending| (pending.outlook.as_str().to_owned(), pending.message.clone()));
+        if words != self.memory.resize.pending {
+            if let Some(pending) = pending {
+                let event = match pending.outlook {
+                    ResizeOutlook::Deferred => EventReason::ResizeDeferred,
+                    ResizeOutlook::Infeasible => EventReason::ResizeInfeasible,
                 };
-                self.warn(event, "", format!("Pod resize {reason}: {message}"));
+                let asked = pending.asked.with_error(&pending.message).text();
+                self.warn(event, "", format!("Pod resize {}: {asked}", pending.outlook.as_str()));
             }
-            self.memory.resize.pending = pending;
+            self.memory.resize.pending = words;
         }
+        let granted = ResizeSummary::of(self.pod());
         let resizing = self.is_resizing();
         if resizing && !self.memory.resize.started {
-            let text = format!("Pod resize started: {}", self.summary());
-            self.normal(EventReason::ResizeStarted, "", text);
+            self.normal(EventReason::ResizeStarted, "", format!("Pod resize started: {}", granted.text()));
         }
         if !resizing && self.memory.resize.started {
-            let text = format!("Pod resize completed: {}", self.summary());
-            self.normal(EventReason::ResizeCompleted, "", text);
+            self.normal(
+                EventReason::ResizeCompleted,
+                "",
+                format!("Pod resize completed: {}", granted.text()),
+            );
         }
         self.memory.resize.started = resizing;
         let failure = self.input.resize.failure.as_ref().map(|(message, _)| message.clone());
         if let Some(message) = failure.as_ref().filter(|_| failure != self.memory.resize.failure) {
-            self.warn(EventReason::ResizeError, "", format!("Pod resize error: {message}"));
+            let text = format!("Pod resize error: {}", granted.with_error(message).text());
+            self.warn(EventReason::ResizeError, "", text);
         }
         self.memory.resize.failure = failure;
-    }
-
-    /// What the Pod has been granted, as events show it.
-    fn summary(&self) -> Value {
-        let list = |wanted: fn(Role) -> bool| -> Vec<Value> {
-            let entries = self.entries.iter().filter(|entry| wanted(entry.role));
-            let granted = entries.filter_map(|entry| Some((entry.name(), entry.full()?.resources.as_ref()?)));
-            granted.map(|(name, resources)| json!({"name": name, "resources": resources})).collect()
-        };
-        let mut summary = json!({"containers": list(|role| role == Role::App)});
-        let inits = list(Role::is_init_entry);
-        if !inits.is_empty() {
-            summary["initContainers"] = json!(inits);
-        }
-        summary["generation"] = json!(self.pod().metadata.generation);
-        summary
     }
 }
 

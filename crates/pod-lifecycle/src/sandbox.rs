@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::backoff::RETRY;
 use crate::decision::{Action, WaitingFor};
 use crate::input::InstanceState;
-use crate::reason::EventReason;
+use crate::reason::{EventReason, FailureReason};
 use crate::turn::Turn;
 
 /// How often a node without a network says so (R2.19).
@@ -106,7 +106,8 @@ impl Turn<'_> {
         if self.input.sandbox_operation.is_some() {
             return Sandbox::NotYet;
         }
-        if let Some(failure) = self.input.sandbox_failure {
+        let failure = self.input.sandbox_failure;
+        if let Some(failure) = failure.filter(|it| it.reason == FailureReason::CreatePodSandboxError) {
             if self.memory.reported_sandbox_failure != Some(failure.at_wall) {
                 self.memory.reported_sandbox_failure = Some(failure.at_wall);
                 let text = format!("Failed to create pod sandbox: {}", failure.message);

@@ -286,11 +286,18 @@ mod tests {
     #[test]
     fn volumes_get_a_source_and_their_modes() {
         let field = json!({"path": "n", "fieldRef": {"fieldPath": "metadata.name"}});
-        let with_version = json!({"path": "n", "fieldRef": {"fieldPath": "metadata.name", "apiVersion": "v1"}});
+        let with_version =
+            json!({"path": "n", "fieldRef": {"fieldPath": "metadata.name", "apiVersion": "v1"}});
         for (given, expected) in [
             (json!({}), json!({"emptyDir": {}})),
-            (json!({"secret": {"secretName": "s"}}), json!({"secret": {"secretName": "s", "defaultMode": 420}})),
-            (json!({"configMap": {"name": "m", "defaultMode": 0}}), json!({"configMap": {"name": "m", "defaultMode": 0}})),
+            (
+                json!({"secret": {"secretName": "s"}}),
+                json!({"secret": {"secretName": "s", "defaultMode": 420}}),
+            ),
+            (
+                json!({"configMap": {"name": "m", "defaultMode": 0}}),
+                json!({"configMap": {"name": "m", "defaultMode": 0}}),
+            ),
             (
                 json!({"downwardAPI": {"items": [field]}}),
                 json!({"downwardAPI": {"defaultMode": 420, "items": [with_version]}}),
@@ -303,7 +310,10 @@ mod tests {
                     {"downwardAPI": {"items": [with_version]}}]}}),
             ),
             (json!({"hostPath": {"path": "/"}}), json!({"hostPath": {"path": "/", "type": ""}})),
-            (json!({"image": {"reference": "a"}}), json!({"image": {"reference": "a", "pullPolicy": "Always"}})),
+            (
+                json!({"image": {"reference": "a"}}),
+                json!({"image": {"reference": "a", "pullPolicy": "Always"}}),
+            ),
             (
                 json!({"image": {"reference": "a:1"}}),
                 json!({"image": {"reference": "a:1", "pullPolicy": "IfNotPresent"}}),

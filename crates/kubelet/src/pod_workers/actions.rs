@@ -122,7 +122,7 @@ impl PodWorker {
             if result.is_err() {
                 tokio::time::sleep(RETRY).await;
             }
-            Outcome::SandboxEnded { result }
+            Outcome::SandboxStopped { result }
         });
     }
 
@@ -292,8 +292,13 @@ impl PodWorker {
             Outcome::SandboxEnded { result } => {
                 self.local.sandbox_operation = None;
                 if let Err(problem) = result {
-                    warn!(pod = %self.key.name, problem, "a sandbox was not ended");
+                    warn!(pod = %self.key.name, problem, "a sandbox was not removed");
                 }
+            }
+            Outcome::SandboxStopped { result } => {
+                self.local.sandbox_operation = None;
+                let reason = FailureReason::KillPodError;
+                self.local.sandbox_failure = result.err().map(|message| self.failure(reason, message));
             }
             Outcome::Start { container, result } => {
                 self.local.starting.remove(&container);

@@ -60,6 +60,9 @@ enum Outcome {
     SandboxEnded {
         result: Result<(), String>,
     },
+    SandboxStopped {
+        result: Result<(), String>,
+    },
     Start {
         container: String,
         result: Result<(), start::StartFailure>,
@@ -310,7 +313,7 @@ impl PodWorker {
         let node = NodeFacts {
             name: self.context.config.node_name.clone(),
             ips: self.context.config.node_ips.clone(),
-            network_problem: None,
+            network_problem: self.context.node_state.now().network_problem,
         };
         (self.context.decide)(&Input {
             pod,
@@ -323,7 +326,7 @@ impl PodWorker {
             volumes: &self.local.volumes,
             resize: &resize,
             memory: &self.memory,
-            gates: &Gates::default(),
+            gates: &Gates { static_pod: self.is_static, ..Gates::default() },
             now,
         })
     }

@@ -214,9 +214,9 @@ impl Turn<'_> {
             return all;
         }
         if let Some(pending) = &self.input.resize.pending {
-            let (reason, message) = pending.words();
-            let message = Some(message.to_owned());
-            all.push(Verdict { reason: Some(reason), message, ..Verdict::yes("PodResizePending") });
+            let reason = Some(pending.outlook.as_str());
+            let message = Some(pending.message.clone());
+            all.push(Verdict { reason, message, ..Verdict::yes("PodResizePending") });
         }
         if self.is_resizing() {
             let failure = self.input.resize.failure.as_ref().map(|(message, _)| message.clone());

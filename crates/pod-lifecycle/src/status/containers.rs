@@ -57,7 +57,7 @@ impl Turn<'_> {
                 let removed = memory.removed_exit.as_ref().filter(|_| newest.is_none());
                 let removed = removed.filter(|it| it.why == RemovedWhy::RestartAllContainers);
                 let last = entry.exited().map(|(_, exit)| exit).or(removed.map(|it| &it.exit));
-                last.is_some_and(|exit| exit.code == 0)
+                last.is_some_and(|exit| exit.code == 0) || self.is_done_without_record(entry)
             }
             Role::Ephemeral => false,
             Role::App | Role::Sidecar => {
@@ -66,6 +66,7 @@ impl Turn<'_> {
         };
         let restart_count = match newest {
             Some(instance) => instance.attempt,
+            None if self.is_done_without_record(entry) => memory.next_attempt.saturating_sub(1),
             None => memory.next_attempt,
         };
         let mut status = ContainerStatus {
@@ -94,8 +95,7 @@ impl Turn<'_> {
 
     /// R9.23, R9.26, R9.28, R8.22.
     fn states(&self, entry: &Entry<'_>, final_state: bool, status: &mut ContainerStatus) {
-        let previous =
-            entry.facts.instances.iter().rev().nth(1).and_then(|instance| terminated(entry, instance));
+        let previous = entry.facts.instances.iter().rev().nth(1).and_then(terminated);
         match entry.newest() {
             Some(instance) if self.shows_running(entry) => {
                 if let InstanceState::Running { started_at } = instance.state {
@@ -104,7 +104,7 @@ impl Turn<'_> {
                 status.last_state = Some(previous.or_else(|| self.removed_before(entry)).unwrap_or_default());
             }
             Some(instance) if entry.exited().is_some() => {
-                let ended = terminated(entry, instance).unwrap_or_default();
+                let ended = terminated(instance).unwrap_or_default();
                 match self.waiting_state(entry).filter(|_| !final_state && self.comes_back(entry)) {
                     Some(waiting) => {
                         status.state = Some(waiting);
@@ -115,6 +115,10 @@ impl Turn<'_> {
                         status.last_state = Some(previous.unwrap_or_default());
                     }
                 }
+            }
+            None if self.is_done_without_record(entry) => {
+                status.state = Some(self.done_without_record(entry));
+                status.last_state = Some(ContainerState::default());
             }
             _ => {
                 let last = previous.or_else(|| self.removed_before(entry)).unwrap_or_default();
@@ -127,6 +131,30 @@ impl Turn<'_> {
                 });
                 status.last_state = Some(last);
             }
+        }
+    }
+
+    /// R3.8, R3.16: an init container nobody has a record of, beside an app container that proves it ended well.
+    fn is_done_without_record(&self, entry: &Entry<'_>) -> bool {
+        if entry.role != Role::Init || entry.newest().is_some() || self.memory.restarting_all {
+            return false;
+        }
+        let Some(sandbox) = self.newest_sandbox().filter(|sandbox| sandbox.ready) else { return false };
+        let here = |app: &Entry<'_>| app.newest().is_some_and(|instance| instance.sandbox == sandbox.id);
+        self.apps().iter().any(here)
+    }
+
+    /// Its end as it was last seen, or as it must have been.
+    fn done_without_record(&self, entry: &Entry<'_>) -> ContainerState {
+        let removed = self.memory_of(entry.name()).removed_exit.as_ref();
+        match removed.filter(|removed| removed.why == RemovedWhy::Pruned && removed.exit.code == 0) {
+            Some(removed) => removed_state(removed),
+            None => synthetic(
+                0,
+                "Completed",
+                "Unable to get init container status from container runtime and pod has been initialized, treat it as \
+                 exit normally",
+            ),
         }
     }
 
@@ -236,9 +264,8 @@ fn running(started_at: outrigger_api::WallTime) -> ContainerState {
 }
 
 /// R9.25, R9.30.
-fn terminated(entry: &Entry<'_>, instance: &Instance) -> Option<ContainerState> {
+fn terminated(instance: &Instance) -> Option<ContainerState> {
     let InstanceState::Exited(exit) = &instance.state else { return None };
-    let _ = entry;
     Some(ended(exit, reason_of(exit), &instance.id))
 }
 
@@ -279,10 +306,12 @@ fn removed_state(removed: &RemovedExit) -> ContainerState {
     match removed.why {
         RemovedWhy::Pruned => ended(&removed.exit, reason_of(&removed.exit), &removed.instance),
         RemovedWhy::RestartAllContainers => synthetic(
+            137,
             "RestartingAllContainers",
             "The container is removed because RestartAllContainers in place",
         ),
         RemovedWhy::Vanished => synthetic(
+            137,
             "ContainerStatusUnknown",
             "The container could not be located when the pod was deleted.  The container used to be Running",
         ),
@@ -291,12 +320,12 @@ fn removed_state(removed: &RemovedExit) -> ContainerState {
 
 /// R8.22.
 fn lost_state(_entry: &Entry<'_>) -> ContainerState {
-    synthetic("ContainerStatusUnknown", "The container could not be located when the pod was terminated")
+    synthetic(137, "ContainerStatusUnknown", "The container could not be located when the pod was terminated")
 }
 
-fn synthetic(reason: &str, message: &str) -> ContainerState {
+fn synthetic(exit_code: i32, reason: &str, message: &str) -> ContainerState {
     let terminated = ContainerStateTerminated {
-        exit_code: 137,
+        exit_code,
         reason: Some(reason.to_owned()),
         message: Some(message.to_owned()),
         ..ContainerStateTerminated::default()

@@ -3,6 +3,7 @@
 mod conditions;
 mod containers;
 mod phase;
+mod resources;
 
 use k8s_openapi::api::core::v1::{HostIP, PodIP, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -41,6 +42,7 @@ impl Turn<'_> {
         status.phase = Some(shown.as_str().to_owned());
         self.explain(&mut status, &old, shown);
         self.addresses(&mut status, &old);
+        self.pod_resources(&mut status);
         status.conditions = Some(self.conditions(&status, &old, computed));
         status
     }

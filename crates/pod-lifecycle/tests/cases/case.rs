@@ -124,6 +124,9 @@ fn ask(node: &mut Node, pod: PodIndex, step: &str) -> Result<(), String> {
         ["sandboxes", "fail", times] => {
             node.fail_sandboxes(pod, u32::try_from(number(times)?).unwrap_or(u32::MAX));
         }
+        ["stops", "fail", times] => {
+            node.fail_stops(pod, u32::try_from(number(times)?).unwrap_or(u32::MAX));
+        }
         ["clock", "jumps", by] => {
             node.jump_wall(SignedDuration::from_secs(by.parse().map_err(|_| "no number")?));
         }

@@ -4,8 +4,9 @@
 
 mod case;
 mod compare;
+mod facts;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
@@ -49,6 +50,18 @@ fn every_case_plays_as_written() {
         }
     }
     assert!(failed.is_empty(), "{} cases differ\n\n{}", failed.len(), failed.join("\n\n"));
+}
+
+#[test]
+fn every_fact_is_seen() {
+    let mut cases = BTreeMap::new();
+    for path in files() {
+        let case = Case::parse(&fs::read_to_string(&path).expect("a case")).expect("a readable case");
+        let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        cases.insert(name, case.timeline);
+    }
+    let problems = facts::wrong(include_str!("facts.txt"), &cases);
+    assert!(problems.is_empty(), "{} facts are not so\n\n{}", problems.len(), problems.join("\n\n"));
 }
 
 #[test]

@@ -3,9 +3,11 @@
 mod agent_restart;
 mod any_pod;
 mod images;
+mod one_turn;
 mod probes;
 mod resize;
 mod restart;
 mod sim;
 mod start;
+mod statuses;
 mod stop;

@@ -1,6 +1,6 @@
 //! In-place changes of cpu and memory (section 13D).
 
-use outrigger_pod_lifecycle::PendingResize;
+use outrigger_pod_lifecycle::{PendingResize, ResizeOutlook, ResizeSummary};
 use serde_json::{Value, json};
 
 use crate::sim::{Sim, serve};
@@ -91,25 +91,39 @@ fn a_change_that_fails_is_tried_again() {
     let found = conditions.iter().find(|it| it.type_ == "PodResizeInProgress").cloned().unwrap_or_default();
     assert_eq!(found.reason.as_deref(), Some("Error"));
     assert_eq!(found.message.as_deref(), Some("cannot decrease memory limits: no"));
-    assert_eq!(events(&sim).iter().filter(|event| event.contains("ResizeError")).count(), 1);
+    let errors: Vec<String> =
+        events(&sim).into_iter().filter(|event| event.contains("ResizeError")).collect();
+    assert_eq!(errors.len(), 1);
+    assert!(errors[0].starts_with("5 ResizeError: Pod resize error: {\"containers\":["), "{}", errors[0]);
+    let end = ",\"generation\":2,\"error\":\"cannot decrease memory limits: no\"}";
+    assert!(errors[0].ends_with(end), "{}", errors[0]);
     assert_eq!(sim.lines(&["resize"]), ["5 resize", "15 resize"]);
     sim.node.fail_resizes(sim.index, None);
     sim.run(40);
     assert_eq!(sim.condition("PodResizeInProgress"), "");
 }
 
-// R13.27, R9.21: what is not granted changes nothing.
+// R13.27, R9.21, R10.21: what is not granted changes nothing.
 #[test]
 fn what_is_not_granted_is_told() {
     let mut sim = pod();
     sim.run(5);
-    sim.node.hold_resize(sim.index, Some(PendingResize::Deferred { message: "no cpu".into() }));
+    let asked = json!({"metadata": {"generation": 2}, "spec": {
+        "initContainers": [{"name": "s", "restartPolicy": "Always"}],
+        "containers": [{"name": "a", "resources": resources("8", "1Gi")}]}});
+    let asked = ResizeSummary::of(&serde_json::from_value(asked).unwrap());
+    let summary = r#"{"initContainers":[{"name":"s","resources":{}}],"containers":[{"name":"a","resources":{"requests":{"cpu":"8","memory":"1Gi"}}}],"generation":2"#;
+    let pending =
+        |outlook, message: &str| PendingResize { outlook, message: message.into(), asked: asked.clone() };
+    sim.node.hold_resize(sim.index, Some(pending(ResizeOutlook::Deferred, "no cpu")));
     sim.run(10);
-    assert_eq!(events(&sim), ["5 ResizeDeferred: Pod resize Deferred: no cpu"]);
+    let text = format!("5 ResizeDeferred: Pod resize Deferred: {summary},\"error\":\"no cpu\"}}");
+    assert_eq!(events(&sim), [text]);
     assert_eq!(sim.condition("PodResizePending"), "True");
-    sim.node.hold_resize(sim.index, Some(PendingResize::Infeasible { message: "never".into() }));
+    sim.node.hold_resize(sim.index, Some(pending(ResizeOutlook::Infeasible, "never")));
     sim.run(15);
-    assert_eq!(events(&sim)[1..], ["10 ResizeInfeasible: Pod resize Infeasible: never"]);
+    let text = format!("10 ResizeInfeasible: Pod resize Infeasible: {summary},\"error\":\"never\"}}");
+    assert_eq!(events(&sim)[1..], [text]);
     sim.node.hold_resize(sim.index, None);
     sim.run(20);
     assert_eq!(sim.condition("PodResizePending"), "");

@@ -102,7 +102,11 @@ impl Node {
         if operation == SandboxOperation::Stopping {
             self.note(pod, || What::StopSandbox);
         }
-        let fails = self.fails(pod);
+        let scripted = operation == SandboxOperation::Stopping && self.slot(pod).stop_failures > 0;
+        if scripted {
+            self.slot(pod).stop_failures -= 1;
+        }
+        let fails = self.fails(pod) || scripted;
         let wait = self.latency(pod) + if fails { RETRY } else { Duration::ZERO };
         let sandbox = sandbox.to_owned();
         let event = if operation == SandboxOperation::Stopping {

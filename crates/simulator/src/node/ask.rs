@@ -64,6 +64,11 @@ impl Node {
         self.slot(pod).sandbox_failures = times;
     }
 
+    /// The next attempts to stop a sandbox fail.
+    pub fn fail_stops(&mut self, pod: PodIndex, times: u32) {
+        self.slot(pod).stop_failures = times;
+    }
+
     /// Changes of resources fail so from now on; `None`: they succeed.
     pub fn fail_resizes(&mut self, pod: PodIndex, why: Option<&str>) {
         self.slot(pod).resize_failure = why.map(str::to_owned);

@@ -86,6 +86,8 @@ pub(crate) struct Slot {
     pub(crate) mounted: bool,
     pub(crate) scripts: BTreeMap<String, Script>,
     pub(crate) sandbox_failures: u32,
+    /// Attempts to stop the sandbox that will fail.
+    pub(crate) stop_failures: u32,
     /// Why changes of resources fail, while they do.
     pub(crate) resize_failure: Option<String>,
     /// What is asked for beyond the spec the agent sees, and not granted.

@@ -142,8 +142,12 @@ impl Node {
     }
 
     fn sandbox_ended(&mut self, pod: PodIndex, sandbox: &str, fails: bool, removed: bool) -> bool {
+        let failure = self.failure(FailureReason::KillPodError, "no luck");
         if let Some(worker) = &mut self.slot(pod).worker {
             worker.sandbox_operation = None;
+            if !removed {
+                worker.sandbox_failure = fails.then_some(failure);
+            }
         }
         if fails {
             return true;

@@ -32,6 +32,7 @@ impl Node {
             mounted: false,
             scripts,
             sandbox_failures: 0,
+            stop_failures: 0,
             resize_failure: None,
             pending_resize: None,
             mount_problem: None,
