@@ -253,3 +253,87 @@ fn status_of<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
         [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses];
     lists.into_iter().flatten().flatten().find(|status| status.name == container)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(status: serde_json::Value) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": "p"},
+            "spec": {"initContainers": [{"name": "i"}], "containers": [{"name": "a"}, {"name": "b"}],
+                "ephemeralContainers": [{"name": "d"}]},
+            "status": {"containerStatuses": [status]},
+        }))
+        .unwrap()
+    }
+
+    /// R14.10: the same words as the API server's.
+    #[test]
+    fn which_container_is_meant() {
+        let pod = pod(json!({"name": "a", "image": "", "imageID": "", "ready": false, "restartCount": 0}));
+        let text = |wanted| choose(&pod, wanted).unwrap_err().message;
+        assert_eq!(text(""), "a container name must be specified for pod p, choose one of: [i a b d]");
+        assert_eq!(text("x"), "container x is not valid for pod p");
+        assert_eq!(["i", "b", "d"].map(|name| choose(&pod, name).unwrap()), ["i", "b", "d"]);
+    }
+
+    /// R14.12: which instance, and what is said where there is none.
+    #[test]
+    fn which_instance_is_meant() {
+        let epoch = outrigger_api::WallTime::UNIX_EPOCH;
+        let instance = |id: &str, state| Container {
+            id: id.into(),
+            name: "a".into(),
+            attempt: 0,
+            state,
+            created_at: epoch,
+            log_path: "/log".into(),
+            labels: Default::default(),
+        };
+        let ended = || {
+            ContainerState::Exited(outrigger_runtime::Exit {
+                code: 1,
+                signal: None,
+                started_at: None,
+                finished_at: epoch,
+                oom_killed: false,
+                start_error: String::new(),
+            })
+        };
+        let runs = || ContainerState::Running { started_at: epoch, pid: 1 };
+        let waiting = |reason: &str| {
+            json!({"name": "a", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": reason}}})
+        };
+        let up = json!({"name": "a", "image": "", "imageID": "", "ready": true, "restartCount": 1, "state": {"running": {}}});
+        let id = |status: &serde_json::Value, instances: &[Container], previous| {
+            pick(&pod(status.clone()), "a", instances, previous).map(|it| it.id.clone()).map_err(|error| {
+                assert_eq!(error.code, 400);
+                error.message
+            })
+        };
+        let two = [instance("1", ended()), instance("2", runs())];
+        assert_eq!(id(&up, &two, false), Ok("2".into()));
+        assert_eq!(id(&up, &two, true), Ok("1".into()));
+        // In a crash loop the newest is the one that ended, and the one before the next.
+        let down = [instance("1", ended()), instance("2", ended())];
+        assert_eq!(id(&waiting("CrashLoopBackOff"), &down, false), Ok("2".into()));
+        assert_eq!(id(&waiting("CrashLoopBackOff"), &down, true), Ok("2".into()));
+        let none = "previous terminated container \"a\" in pod \"p\" not found";
+        assert_eq!(id(&up, &two[1..], true), Err(none.into()));
+        for (reason, told) in [
+            ("ErrImagePull", "image can't be pulled"),
+            ("ImagePullBackOff", "trying and failing to pull image"),
+            ("PodInitializing", "PodInitializing"),
+            ("ErrImageNeverPull", "ErrImageNeverPull"),
+        ] {
+            let text = format!("container \"a\" in pod \"p\" is waiting to start: {told}");
+            assert_eq!(id(&waiting(reason), &[], false), Err(text));
+        }
+        let other = json!({"name": "b", "image": "", "imageID": "", "ready": true, "restartCount": 0});
+        assert_eq!(id(&other, &[], false), Err("container \"a\" in pod \"p\" is not available".into()));
+    }
+}

@@ -230,6 +230,30 @@ mod tests {
         Notice { about, kind: "Warning", reason: "Unhealthy".into(), message: message.into() }
     }
 
+    /// R10.1, R10.2: the whole object, as clients read it.
+    #[test]
+    fn what_an_event_is_made_of() {
+        let pod = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u", "resourceVersion": "7"}});
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        let at: outrigger_api::WallTime = "2026-01-02T03:04:05Z".parse().unwrap();
+        let about = |path: &str| Notice { about: pod_reference(&pod, path), ..notice("m") };
+        let event = build("node", "p.18a", "ns", &about("spec.initContainers{i}"), at);
+        let time = "2026-01-02T03:04:05Z";
+        let expected = json!({
+            "apiVersion": "v1", "kind": "Event",
+            "metadata": {"name": "p.18a", "namespace": "ns"},
+            "involvedObject": {
+                "apiVersion": "v1", "kind": "Pod", "namespace": "ns", "name": "p", "uid": "u", "resourceVersion": "7",
+                "fieldPath": "spec.initContainers{i}"},
+            "type": "Warning", "reason": "Unhealthy", "message": "m", "count": 1,
+            "firstTimestamp": time, "lastTimestamp": time,
+            "source": {"component": "kubelet", "host": "node"},
+            "reportingComponent": "kubelet", "reportingInstance": "node",
+        });
+        assert_eq!(serde_json::to_value(event).unwrap(), expected);
+        assert_eq!(build("node", "p.18a", "ns", &about(""), at).involved_object.field_path, None);
+    }
+
     /// R10.4: equal events are counted, many similar ones are combined, a flood is cut.
     #[test]
     fn repeated_similar_and_too_many() {

@@ -28,6 +28,13 @@ pub trait ImageService: Send + Sync + std::fmt::Debug {
     /// The image, if it is on this machine.
     async fn resolve(&self, reference: &str) -> Option<Image>;
 
+    /// R5.28: whether a Pod with these secrets may use the image that is here without asking its registry. What nobody
+    /// needed a credential for, or what somebody brought, everybody may.
+    async fn may_use(&self, reference: &str, secrets: Vec<Vec<u8>>) -> bool {
+        let _ = (reference, secrets);
+        true
+    }
+
     /// Pulls it. `secrets` are values of type `kubernetes.io/dockerconfigjson`. Dropping the future gives up.
     async fn pull(&self, reference: &str, secrets: Vec<Vec<u8>>) -> Result<Image, PullFailure>;
 
@@ -70,21 +77,25 @@ impl ImageManager {
     ) -> Result<Image, PullFailure> {
         let reference = container.image.as_deref().unwrap_or_default();
         let policy = container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
-        if policy != "Always" {
-            if let Some(image) = self.service.resolve(reference).await {
-                let text = format!(
-                    "Container image \"{reference}\" already present on machine and can be accessed by the pod"
-                );
-                context.events.normal(pod, field_path, "Pulled", text);
-                return Ok(image);
+        let found = if policy == "Always" { None } else { self.service.resolve(reference).await };
+        let allowed = match &found {
+            None => false,
+            // Most Pods need no secret for what is here, so none is fetched at first.
+            Some(_) if self.service.may_use(reference, Vec::new()).await => true,
+            Some(_) => self.service.may_use(reference, pull_secrets(context, pod).await).await,
+        };
+        match (source(policy, allowed), found) {
+            (Source::Machine, Some(image)) => {
+                context.events.normal(pod, field_path, "Pulled", already_present(reference));
+                Ok(image)
             }
-            if policy == "Never" {
+            (Source::Nowhere, _) => {
                 let message =
                     format!("Container image \"{reference}\" is not present with pull policy of Never");
-                return Err(PullFailure { reason: FailureReason::ErrImageNeverPull, message });
+                Err(PullFailure { reason: FailureReason::ErrImageNeverPull, message })
             }
+            (Source::Registry | Source::Machine, _) => self.pull(context, pod, field_path, reference).await,
         }
-        self.pull(context, pod, field_path, reference).await
     }
 
     async fn pull(
@@ -102,12 +113,7 @@ impl ImageManager {
         let image = self.service.pull(reference, secrets).await?;
         let now = context.clock.now().mono;
         context.start_latency.pulled(pod.metadata.uid.as_deref().unwrap_or_default(), now.since(asked));
-        let text = format!(
-            "Successfully pulled image \"{reference}\" in {} ({} including waiting). Image size: {} bytes.",
-            go_duration(now.since(began)),
-            go_duration(now.since(asked)),
-            image.size
-        );
+        let text = pulled(reference, now.since(began), now.since(asked), image.size);
         context.events.normal(pod, field_path, "Pulled", text);
         Ok(image)
     }
@@ -125,6 +131,38 @@ impl ImageManager {
         let (uid, gid, groups) = self.service.lookup_user(image, user).await?;
         Some(User { uid, gid, groups })
     }
+}
+
+/// Where an image comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Machine,
+    Registry,
+    Nowhere,
+}
+
+/// R5.23, R5.28. `usable`: it is here, and this Pod may use it as it is.
+fn source(policy: &str, usable: bool) -> Source {
+    match (policy, usable) {
+        ("Always", _) => Source::Registry,
+        (_, true) => Source::Machine,
+        ("Never", false) => Source::Nowhere,
+        (_, false) => Source::Registry,
+    }
+}
+
+/// R5.23.
+fn already_present(reference: &str) -> String {
+    format!("Container image \"{reference}\" already present on machine and can be accessed by the pod")
+}
+
+/// R5.24.
+fn pulled(reference: &str, took: Duration, with_waiting: Duration, bytes: u64) -> String {
+    format!(
+        "Successfully pulled image \"{reference}\" in {} ({} including waiting). Image size: {bytes} bytes.",
+        go_duration(took),
+        go_duration(with_waiting)
+    )
 }
 
 /// R5.27: a missing secret is told and otherwise ignored.
@@ -171,6 +209,30 @@ fn trim(value: u128, unit: u128) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// R5.23, R5.28: each policy, with and without an image the Pod may use.
+    #[test]
+    fn policies() {
+        for (policy, usable, from) in [
+            ("Always", true, Source::Registry),
+            ("Always", false, Source::Registry),
+            ("IfNotPresent", true, Source::Machine),
+            ("IfNotPresent", false, Source::Registry),
+            ("Never", true, Source::Machine),
+            ("Never", false, Source::Nowhere),
+        ] {
+            assert_eq!(source(policy, usable), from, "{policy} {usable}");
+        }
+    }
+
+    /// R5.23, R5.24, R10.7
+    #[test]
+    fn texts() {
+        let here = "Container image \"i\" already present on machine and can be accessed by the pod";
+        assert_eq!(already_present("i"), here);
+        let came = "Successfully pulled image \"i\" in 1.5s (2s including waiting). Image size: 7 bytes.";
+        assert_eq!(pulled("i", Duration::from_millis(1500), Duration::from_secs(2), 7), came);
+    }
 
     /// R5.24
     #[test]

@@ -103,3 +103,25 @@ impl Objects {
         Ok(found)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    /// R11.11: nobody learns of Services before all of them are known.
+    #[tokio::test]
+    async fn services_are_waited_for() {
+        let silent = tower::service_fn(|_: http::Request<kube::client::Body>| {
+            std::future::pending::<Result<http::Response<kube::client::Body>, Infallible>>()
+        });
+        let objects = Objects::new(kube::Client::new(silent, "default"));
+        let mut waiting = Box::pin(objects.services());
+        assert!(futures::poll!(&mut waiting).is_pending());
+        objects.services.lock().unwrap().insert("u".into(), Service::default());
+        assert!(futures::poll!(&mut waiting).is_pending());
+        objects.listed.send_replace(true);
+        assert_eq!(waiting.await.len(), 1);
+    }
+}

@@ -22,6 +22,19 @@ impl Images {
     pub(crate) fn new(store: ImageStore, progress: Option<Progress>) -> Arc<Self> {
         Arc::new(Self { store, node: node_keyring(), progress: Mutex::new(progress) })
     }
+
+    /// R5.27: a Pod's secrets and the machine's own credentials.
+    fn keyring(&self, secrets: &[Vec<u8>]) -> Keyring {
+        let mut keyring = Keyring::empty();
+        for secret in secrets {
+            match Keyring::from_docker_config_json(secret) {
+                Ok(found) => keyring.extend(&found),
+                Err(error) => tracing::warn!(%error, "an image pull secret cannot be used"),
+            }
+        }
+        keyring.extend(&self.node);
+        keyring
+    }
 }
 
 /// `~/.docker/config.json`, if there is one that can be read.
@@ -42,15 +55,12 @@ impl ImageService for Images {
         self.store.resolve(reference)
     }
 
+    async fn may_use(&self, reference: &str, secrets: Vec<Vec<u8>>) -> bool {
+        self.store.may_use(reference, &self.keyring(&secrets))
+    }
+
     async fn pull(&self, reference: &str, secrets: Vec<Vec<u8>>) -> Result<Image, PullFailure> {
-        let mut keyring = Keyring::empty();
-        for secret in secrets {
-            match Keyring::from_docker_config_json(&secret) {
-                Ok(found) => keyring.extend(&found),
-                Err(error) => tracing::warn!(%error, "an image pull secret cannot be used"),
-            }
-        }
-        keyring.extend(&self.node);
+        let keyring = self.keyring(&secrets);
         let progress = self.progress.lock().await.clone();
         self.store.pull(reference, &keyring, progress).await.map_err(|error| {
             let reason = match (&*error.cause, error.kind()) {

@@ -16,6 +16,7 @@ mod prepare;
 mod sandbox;
 mod seccomp;
 mod seccomp_profile;
+mod seccomp_programs;
 mod shim;
 mod stats;
 

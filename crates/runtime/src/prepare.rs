@@ -8,7 +8,7 @@ use outrigger_shim_protocol as shim;
 use rustix::fs::MemfdFlags;
 
 use crate::cri::{ContainerConfig, PidMode, Propagation, SandboxConfig, Seccomp, Security};
-use crate::{seccomp, seccomp_profile};
+use crate::seccomp_programs;
 
 /// The Pod's `/dev/shm` (R12: 64 MiB unless a volume says otherwise).
 const SHM_BYTES: u64 = 64 << 20;
@@ -165,19 +165,8 @@ pub(crate) fn seccomp_fd(security: &Security, capabilities: u64) -> io::Result<O
     let bytes = match &security.seccomp {
         _ if security.privileged => return Ok(None),
         Seccomp::Unconfined => return Ok(None),
-        Seccomp::RuntimeDefault => seccomp::runtime_default(capabilities)?,
-        Seccomp::Localhost(path) => {
-            let named = |error: io::Error| {
-                io::Error::new(
-                    error.kind(),
-                    format!("cannot load seccomp profile {}: {error}", path.display()),
-                )
-            };
-            let programs =
-                std::fs::read(path).and_then(|text| seccomp_profile::compile(&text)).map_err(named)?;
-            let programs = programs.iter().map(seccomp::encode).collect::<io::Result<Vec<_>>>()?;
-            programs.concat()
-        }
+        Seccomp::RuntimeDefault => seccomp_programs::of_default(capabilities)?,
+        Seccomp::Localhost(path) => seccomp_programs::of_file(path)?,
     };
     let fd = rustix::fs::memfd_create("seccomp", MemfdFlags::CLOEXEC)?;
     let mut file = std::fs::File::from(fd);

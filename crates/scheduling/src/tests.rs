@@ -42,7 +42,7 @@ fn the_emptier_node_wins() {
     assert_eq!(schedule(&pod("u2", wants("500m")), &snapshot, 7), Ok("n2".to_owned()));
 }
 
-/// N18 NodeResourcesFit, N24: reasons are counted and the tail says that nobody could be evicted.
+/// N18 NodeResourcesFit, N24, R10.6: reasons are counted and the tail says that nobody could be evicted.
 #[test]
 fn a_pod_that_fits_nowhere_is_told_why() {
     let text = refusal(&pod("u", wants("3")), &two_nodes());
@@ -119,6 +119,32 @@ fn too_many_pods() {
     assert!(refusal(&pod("d", wants("0")), &snapshot).contains("1 Too many pods"));
     snapshot.remove_pod("b");
     assert!(schedule(&pod("d", wants("0")), &snapshot, 0).is_ok());
+}
+
+/// R13.1, R13.2, R13.5, R4.23: what counts of each entry, of requests and limits alike.
+#[test]
+fn what_a_pod_asks_for() {
+    let container = |cpu: &str, policy: Option<&str>| {
+        json!({"name": "x", "restartPolicy": policy,
+            "resources": {"requests": {"cpu": cpu}, "limits": {"cpu": cpu}}})
+    };
+    let (init, sidecar) = (|cpu| container(cpu, None), |cpu| container(cpu, Some("Always")));
+    for (inits, apps, expected) in [
+        (vec![], vec!["1", "2"], 3000),
+        (vec![init("1")], vec!["2"], 2000),
+        (vec![init("5"), init("4")], vec!["2"], 5000),
+        (vec![sidecar("1")], vec!["2"], 3000),
+        (vec![init("5"), sidecar("1")], vec!["2"], 5000),
+        (vec![sidecar("1"), init("5")], vec!["2"], 6000),
+        (vec![sidecar("1"), init("2"), sidecar("3")], vec!["1"], 5000),
+        (vec![sidecar("1"), sidecar("1"), init("1")], vec![], 3000),
+    ] {
+        let apps: Vec<Value> = apps.into_iter().map(|cpu| container(cpu, None)).collect();
+        let spec = json!({"initContainers": inits, "containers": apps});
+        let typed = serde_json::from_value(spec.clone()).expect("a spec");
+        assert_eq!(pod_requests(&typed).get("cpu"), expected, "{spec}");
+        assert_eq!(crate::pod_limits(&typed).get("cpu"), expected, "{spec}");
+    }
 }
 
 /// R13.3: init A 2 cpu, sidecar B 1, init C 3, app D 1 → 4.

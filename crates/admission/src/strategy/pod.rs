@@ -130,3 +130,46 @@ fn positive(resources: &Value, list: &str, name: &str) -> bool {
         .and_then(Quantity::from_json)
         .is_some_and(|q| q > Quantity::default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(spec: Value) -> &'static str {
+        qos_class(&Object::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).expect("an object"))
+    }
+
+    fn with(requests: Value, limits: Value) -> Value {
+        json!({"name": "c", "resources": {"requests": requests, "limits": limits}})
+    }
+
+    /// R13.7, R13.8, R13.9, R4.23: all app and init entries count, ephemeral ones never, the Pod's own amounts instead.
+    #[test]
+    fn classes() {
+        let both = |cpu: &str| json!({"cpu": cpu, "memory": "1Gi"});
+        let (full, none) = (with(both("1"), both("1")), json!({"name": "c"}));
+        for (spec, expected) in [
+            (json!({"containers": [none]}), "BestEffort"),
+            (json!({"containers": [with(json!({"cpu": "0"}), json!({}))]}), "BestEffort"),
+            (
+                json!({"containers": [with(json!({"ephemeral-storage": "1"}), json!({"x/y": "1"}))]}),
+                "BestEffort",
+            ),
+            (json!({"containers": [full]}), "Guaranteed"),
+            (json!({"containers": [with(json!({}), both("1"))]}), "Guaranteed"),
+            (json!({"containers": [with(json!({}), json!({"cpu": "1"}))]}), "Burstable"),
+            (json!({"containers": [with(both("1"), both("2"))]}), "Burstable"),
+            (json!({"containers": [full, none]}), "Burstable"),
+            (json!({"containers": [full], "initContainers": [none]}), "Burstable"),
+            (json!({"containers": [none], "initContainers": [full]}), "Burstable"),
+            (json!({"containers": [full], "ephemeralContainers": [none]}), "Guaranteed"),
+            (
+                json!({"containers": [none], "resources": {"requests": both("1"), "limits": both("1")}}),
+                "Guaranteed",
+            ),
+            (json!({"containers": [full], "resources": {"requests": {"cpu": "1"}}}), "Burstable"),
+        ] {
+            assert_eq!(class(spec.clone()), expected, "{spec}");
+        }
+    }
+}

@@ -36,10 +36,44 @@ pub(super) async fn create(
     if !free {
         spend(api, &pod, options.dry_run).await?;
     }
+    if !options.dry_run && !pod.is_deleting() {
+        say_why(api, call).await?;
+    }
     pipeline::delete(api, &call.kind, &call.path.namespace, &call.path.name, &options).await?;
     let status =
         json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
     Ok(respond::value(201, layout, &status))
+}
+
+/// R8.30: the Pod tells that it is evicted before it is deleted.
+async fn say_why(api: &Api, call: &Call) -> Result<(), StatusError> {
+    for _ in 0..pipeline::RACES {
+        let old = api.storage.get(&call.kind, &call.path.namespace, &call.path.name).await?;
+        let mut pod = old.object()?;
+        let generation = pod.at(&["metadata", "generation"]).cloned().unwrap_or(Value::Null);
+        let at = api.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let why = json!({
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "EvictionByEvictionAPI",
+            "message": "Eviction API: evicting",
+            "observedGeneration": generation,
+            "lastProbeTime": null,
+            "lastTransitionTime": at,
+        });
+        let conditions = pod.entry(&["status", "conditions"]);
+        match conditions.as_array_mut() {
+            Some(list) => {
+                list.retain(|condition| condition["type"] != why["type"]);
+                list.push(why);
+            }
+            None => *conditions = json!([why]),
+        }
+        if api.storage.update(&call.kind, &old, &pod).await?.is_ok() {
+            return Ok(());
+        }
+    }
+    Err(StatusError::new(429, Reason::TooManyRequests, "the pod is changing too fast").retry_after(10))
 }
 
 /// Takes one disruption from the Pod's budget, if it has one.

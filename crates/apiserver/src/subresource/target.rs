@@ -30,7 +30,7 @@ pub(super) fn container(pod: &Object, named: &str) -> Result<ContainerTarget, St
         match main.as_slice() {
             [only] => only.clone(),
             _ => {
-                let all: Vec<&str> = init.iter().chain(&main).map(String::as_str).collect();
+                let all: Vec<&str> = init.iter().chain(&main).chain(&ephemeral).map(String::as_str).collect();
                 return Err(StatusError::bad_request(format!(
                     "a container name must be specified for pod {}, choose one of: [{}]",
                     pod.name(),

@@ -1,5 +1,6 @@
 //! The whole server over the embedded store, asked as clients ask, without a socket.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod pods;
 mod protobuf;
 mod server;

@@ -175,6 +175,40 @@ mod tests {
         assert!(of(true) && !of(false));
     }
 
+    /// R12.3
+    #[test]
+    fn a_volume_that_is_not_there_is_named() {
+        let own = VolumeMount { name: "v".into(), mount_path: "/m".into(), ..VolumeMount::default() };
+        let container =
+            Container { name: "c".into(), volume_mounts: Some(vec![own]), ..Container::default() };
+        let error = mounts(&container, &[], ManagedFiles::default(), &|_| None).unwrap_err();
+        assert_eq!(error.to_string(), "cannot find volume \"v\" to mount into container \"c\"");
+    }
+
+    /// R12.5, R12.6: what a mount asks of the kernel.
+    #[test]
+    fn propagation_and_recursion() {
+        let of = |propagation: Option<&str>, recursive: Option<&str>, read_only| {
+            let own = VolumeMount {
+                name: "v".into(),
+                mount_path: "/m".into(),
+                mount_propagation: propagation.map(str::to_owned),
+                recursive_read_only: recursive.map(str::to_owned),
+                read_only: Some(read_only),
+                ..VolumeMount::default()
+            };
+            let container = Container { volume_mounts: Some(vec![own]), ..Container::default() };
+            let found =
+                mounts(&container, &[], ManagedFiles::default(), &|_| Some(Located::default())).unwrap();
+            (found[0].propagation, found[0].recursive_readonly)
+        };
+        assert_eq!(of(None, None, false), (Propagation::Private, false));
+        assert_eq!(of(Some("None"), Some("Disabled"), true), (Propagation::Private, false));
+        assert_eq!(of(Some("HostToContainer"), None, false).0, Propagation::Slave);
+        assert_eq!(of(Some("Bidirectional"), None, false).0, Propagation::Shared);
+        assert!(of(None, Some("Enabled"), true).1 && of(None, Some("IfPossible"), true).1);
+    }
+
     /// R12.30
     #[test]
     fn a_sub_path_needs_its_variables() {

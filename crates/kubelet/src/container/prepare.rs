@@ -107,9 +107,6 @@ pub(crate) async fn prepare(request: &StartRequest<'_>) -> Result<ContainerConfi
             Some(Located { path, read_only, layers: Vec::new() })
         }
     })?;
-    let working_dir = container.working_dir.clone().filter(|dir| !dir.is_empty());
-    let working_dir = working_dir.unwrap_or_else(|| image.config.working_dir.clone());
-    let working_dir = if working_dir.is_empty() { "/".to_owned() } else { working_dir };
     let config = ContainerConfig {
         id: container_id(),
         name: container.name.clone(),
@@ -125,7 +122,7 @@ pub(crate) async fn prepare(request: &StartRequest<'_>) -> Result<ContainerConfi
         },
         command,
         env,
-        working_dir: working_dir.into(),
+        working_dir: working_dir(container, &image.config.working_dir),
         mounts,
         devices: Vec::new(),
         security,
@@ -160,9 +157,14 @@ fn container_id() -> String {
     hex::encode(rand::random::<[u8; 32]>())
 }
 
-/// `status…user`: who the process runs as (R9.24).
+/// `status…user`: who the process runs as (R9.24); the primary group is one of its groups, once.
 fn user_label(security: &outrigger_runtime::Security) -> String {
-    let groups: Vec<u32> = std::iter::once(security.gid).chain(security.groups.iter().copied()).collect();
+    let mut groups = vec![security.gid];
+    for group in &security.groups {
+        if !groups.contains(group) {
+            groups.push(*group);
+        }
+    }
     serde_json::json!({
         "linux": { "uid": security.uid, "gid": security.gid, "supplementalGroups": groups },
     })
@@ -194,17 +196,29 @@ async fn environment(
         secrets: &secrets,
         read_volume: &|volume, path| read_volume(pod, &pod_dir, volume, path),
     })?;
-    let mut env = image.config.env.clone();
-    if let Ok(names) = pod_hostname(pod, &context.config.cluster_domain)
-        && !own.iter().any(|(name, _)| name == "HOSTNAME")
-    {
-        env.push(("HOSTNAME".to_owned(), names.kernel));
-    }
-    for (name, value) in own {
+    let hostname = pod_hostname(pod, &context.config.cluster_domain).ok().map(|names| names.kernel);
+    Ok(over_image(&image.config.env, hostname, own))
+}
+
+/// R11.12: what the image sets stays unless it is set anew; the host's name is there unless somebody set another.
+fn over_image(
+    image: &[(String, String)],
+    hostname: Option<String>,
+    own: Vec<(String, String)>,
+) -> Vec<(String, String)> {
+    let hostname = hostname.map(|name| ("HOSTNAME".to_owned(), name));
+    let mut env = image.to_vec();
+    for (name, value) in hostname.into_iter().chain(own) {
         env.retain(|(known, _)| *known != name);
         env.push((name, value));
     }
-    Ok(env)
+    env
+}
+
+/// R11.14: the container's, else the image's, else the root.
+fn working_dir(container: &Container, image: &str) -> PathBuf {
+    let own = container.working_dir.as_deref().unwrap_or_default();
+    [own, image, "/"].into_iter().find(|dir| !dir.is_empty()).unwrap_or_default().into()
 }
 
 /// R11.7: a file an init container left in an emptyDir, which may be full of links.
@@ -302,4 +316,44 @@ fn managed_files(request: &StartRequest<'_>, key: &PodKey) -> Result<ManagedFile
     let target = container.termination_message_path.clone().filter(|path| !path.is_empty());
     files.push((message, target.unwrap_or_else(|| "/dev/termination-log".to_owned()).into(), false));
     Ok(ManagedFiles(files))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R11.12
+    #[test]
+    fn variables_over_those_of_the_image() {
+        let list = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let image = list(&[("PATH", "/bin"), ("A", "image"), ("HOSTNAME", "image")]);
+        let env = over_image(&image, Some("p".into()), list(&[("A", "own")]));
+        assert_eq!(env, list(&[("PATH", "/bin"), ("HOSTNAME", "p"), ("A", "own")]));
+        let env = over_image(&image, Some("p".into()), list(&[("HOSTNAME", "mine")]));
+        assert_eq!(env, list(&[("PATH", "/bin"), ("A", "image"), ("HOSTNAME", "mine")]));
+    }
+
+    /// R11.14
+    #[test]
+    fn where_a_process_begins() {
+        let of = |own: Option<&str>, image| {
+            working_dir(&Container { working_dir: own.map(str::to_owned), ..Container::default() }, image)
+        };
+        assert_eq!(
+            [of(Some("/own"), "/image"), of(Some(""), "/image"), of(None, "")]
+                .map(|it| it.display().to_string()),
+            ["/own", "/image", "/"]
+        );
+    }
+
+    /// R9.24, R13.20: no group twice, the primary one first.
+    #[test]
+    fn the_reported_groups() {
+        let security =
+            outrigger_runtime::Security { uid: 7, gid: 0, groups: vec![0, 10, 10, 4], ..Default::default() };
+        let label: serde_json::Value = serde_json::from_str(&user_label(&security)).unwrap();
+        assert_eq!(label["linux"], serde_json::json!({"uid": 7, "gid": 0, "supplementalGroups": [0, 10, 4]}));
+    }
 }

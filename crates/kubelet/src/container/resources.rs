@@ -169,6 +169,24 @@ mod tests {
         container_resources(pod, &super::super::find(pod, name).unwrap().container)
     }
 
+    /// R13.10, R4.23: one cgroup for each Pod, in its class.
+    #[test]
+    fn where_a_pods_cgroup_is() {
+        let at = |class: &str| pod_cgroup("kubepods", &pod(class, json!({"containers": []})));
+        assert_eq!(at("Guaranteed"), "kubepods/podu");
+        assert_eq!(at("Burstable"), "kubepods/burstable/podu");
+        assert_eq!(at("BestEffort"), "kubepods/besteffort/podu");
+    }
+
+    /// R13.16: a memory request is nothing to the kernel.
+    #[test]
+    fn a_memory_request_sets_nothing() {
+        let memory = container("a", json!({"memory": "64Mi"}), json!({}));
+        let pod = pod("Burstable", json!({"containers": [memory]}));
+        let nothing = Resources { cpu_shares: Some(2), ..Resources::default() };
+        assert_eq!((of(&pod, "a"), pod_resources(&pod)), (nothing.clone(), nothing));
+    }
+
     /// R13.11, R13.12
     #[test]
     fn requests_and_limits_become_cgroup_values() {

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Pod;
 use outrigger_pod_lifecycle::PodMemory;
@@ -89,11 +89,39 @@ pub(super) fn forget(context: &Context, key: &PodKey) {
         return;
     }
     remove_log_links(context, key);
-    for folder in [context.pod_dir(&key.uid), context.log_dir(key)] {
-        if let Err(error) = fs::remove_dir_all(&folder)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            warn!(folder = %folder.display(), %error, "not removed");
+    if let Err((folder, error)) = remove(&[context.log_dir(key), context.pod_dir(&key.uid)]) {
+        warn!(folder = %folder.display(), %error, "not removed");
+    }
+}
+
+/// Removes folders one after the other. The memory, by which a Pod is found again after a crash, is in the last one:
+/// nothing that is left before it is left for good.
+fn remove(folders: &[PathBuf]) -> Result<(), (&PathBuf, io::Error)> {
+    for folder in folders {
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err((folder, error)),
+            _ => {}
         }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What cannot be removed yet keeps the memory that leads to it.
+    #[test]
+    fn the_memory_goes_last() {
+        let root = tempfile::tempdir().unwrap();
+        let (logs, pod) = (root.path().join("logs"), root.path().join("pod"));
+        fs::create_dir(&pod).unwrap();
+        fs::write(&logs, "no folder").unwrap();
+        let folders = [logs.clone(), pod.clone()];
+        assert_eq!(remove(&folders).unwrap_err().0, &logs);
+        assert!(pod.exists());
+        fs::remove_file(&logs).unwrap();
+        remove(&folders).unwrap();
+        assert!(!pod.exists());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use outrigger_network::{Endpoint, HostPort, Protocol};
 use outrigger_runtime::{PidMode, PodRef, SandboxConfig};
 use sha2::{Digest as _, Sha256};
@@ -99,9 +99,10 @@ fn sandbox_id(uid: &str, attempt: u32) -> String {
 
 /// R2.16: app containers and, which is allowed, sidecars.
 fn host_ports(pod: &Pod) -> Vec<HostPort> {
+    let sidecar = |container: &&Container| container.restart_policy.as_deref() == Some("Always");
     let spec = pod.spec.iter();
-    let containers =
-        spec.flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
+    let containers = spec
+        .flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten().filter(sidecar)));
     let ports = containers.flat_map(|container| container.ports.iter().flatten());
     let forward = |port: &k8s_openapi::api::core::v1::ContainerPort| {
         let host_port = u16::try_from(port.host_port?).ok().filter(|port| *port > 0)?;
@@ -124,4 +125,29 @@ pub(crate) async fn discard(context: &Context, sandbox: &outrigger_runtime::Sand
     let attempt = sandbox.netns.is_some().then_some(sandbox.attempt);
     stop(context, &sandbox.pod.uid, &sandbox.id, attempt).await?;
     context.runtime.remove_pod_sandbox(&sandbox.id).await.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// R2.16: of app containers and sidecars, not of what is gone before they run.
+    #[test]
+    fn which_host_ports_are_forwarded() {
+        let container = |name: &str, host: u16, policy: Option<&str>| {
+            json!({"name": name, "restartPolicy": policy, "ports": [
+                {"containerPort": 80, "hostPort": host, "protocol": "UDP", "hostIP": "127.0.0.1"}, {"containerPort": 81}]})
+        };
+        let spec = json!({
+            "initContainers": [container("i", 1, None), container("s", 2, Some("Always")), container("j", 3, Some("Never"))],
+            "containers": [container("a", 4, None)],
+        });
+        let ports = host_ports(&serde_json::from_value(json!({"spec": spec})).unwrap());
+        assert_eq!(ports.iter().map(|port| port.host_port).collect::<Vec<_>>(), [4, 2]);
+        let first = &ports[0];
+        assert_eq!((first.container_port, first.protocol), (80, Protocol::Udp));
+        assert_eq!(first.host_ip, Some("127.0.0.1".parse().unwrap()));
+    }
 }

@@ -81,18 +81,20 @@ impl Start {
         let config =
             config.map_err(|error| failed(FailureReason::CreateContainerConfigError, error.to_string()))?;
         let (id, log_path) = (config.id.clone(), config.log_path.clone());
+        let name = self.entry.container.name.clone();
+        let text = |error: outrigger_runtime::RuntimeError| named(&error.to_string(), &id, &name);
         context
             .runtime
             .create_container(&self.sandbox, config)
             .await
-            .map_err(|error| failed(FailureReason::CreateContainerError, error.to_string()))?;
+            .map_err(|error| failed(FailureReason::CreateContainerError, text(error)))?;
         context.events.normal(pod, &path, "Created", "Container created");
         link_log(context, pod, &self.entry.container.name, &id, &log_path);
         context
             .runtime
             .start_container(&id)
             .await
-            .map_err(|error| failed(FailureReason::RunContainerError, error.to_string()))?;
+            .map_err(|error| failed(FailureReason::RunContainerError, text(error)))?;
         context.events.normal(pod, &path, "Started", "Container started");
         Ok(())
     }
@@ -122,6 +124,11 @@ impl Start {
     }
 }
 
+/// R10.3: people know a container by its name, and events of two instances are the same events.
+fn named(text: &str, id: &str, name: &str) -> String {
+    text.replace(id, name)
+}
+
 /// R14.7: the link log collectors look for.
 fn link_log(context: &Context, pod: &Pod, container: &str, id: &str, log: &Path) {
     let Some(folder) = &context.config.log_links else { return };
@@ -130,5 +137,18 @@ fn link_log(context: &Context, pod: &Pod, container: &str, id: &str, log: &Path)
     let made = std::fs::create_dir_all(folder).and_then(|()| std::os::unix::fs::symlink(log, &link));
     if let Err(error) = made {
         tracing::debug!(link = %link.display(), %error, "log link not made");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R10.3
+    #[test]
+    fn an_id_is_never_shown() {
+        let id = "0123456789abcdef";
+        let error = outrigger_runtime::RuntimeError::NotRunning(id.into()).to_string();
+        assert_eq!(named(&error, id, "app"), "container app is not running");
     }
 }

@@ -8,16 +8,18 @@ mod ownership;
 mod payload;
 mod sub_path;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod, Volume};
-
+use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, Volume};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use tokio::sync::Notify;
 
 pub(crate) use sub_path::{resolve_beneath, sub_path};
 
+use crate::container::pod_resources;
 use crate::context::{Context, PodKey};
 use crate::env::PodAddresses;
 use crate::quantity;
@@ -25,6 +27,8 @@ use crate::quantity;
 /// R12.1: waits between attempts at one volume.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(122);
+/// R12.1: how long one attempt at all volumes of a Pod may take before that is told.
+const LONGEST_WAIT: Duration = Duration::from_secs(123);
 
 /// Why a volume is not there.
 #[derive(Debug, thiserror::Error)]
@@ -82,17 +86,43 @@ pub(crate) async fn mount_all(
     problem: &Mutex<Option<String>>,
     changed: &Notify,
 ) {
-    let each = volumes(pod).iter().map(|volume| async move {
-        let mut wait = FIRST_RETRY;
-        while let Err(error) = mount_telling(context, pod, volume, addresses).await {
-            *problem.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
-            changed.notify_one();
-            tokio::time::sleep(wait).await;
-            wait = wait.saturating_mul(2).min(LONGEST_RETRY);
+    let missing: Mutex<BTreeSet<&str>> = Mutex::new(volumes(pod).iter().map(|it| it.name.as_str()).collect());
+    let each = volumes(pod).iter().map(|volume| {
+        let missing = &missing;
+        async move {
+            let mut wait = FIRST_RETRY;
+            while let Err(error) = mount_telling(context, pod, volume, addresses).await {
+                *problem.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+                changed.notify_one();
+                tokio::time::sleep(wait).await;
+                wait = wait.saturating_mul(2).min(LONGEST_RETRY);
+            }
+            missing.lock().unwrap_or_else(PoisonError::into_inner).remove(volume.name.as_str());
         }
     });
-    futures::future::join_all(each).await;
+    let all = futures::future::join_all(each);
+    let complain = async {
+        loop {
+            tokio::time::sleep(LONGEST_WAIT).await;
+            let text = still_missing(&missing.lock().unwrap_or_else(PoisonError::into_inner));
+            context.events.warning(pod, "", "FailedMount", text);
+        }
+    };
+    tokio::select! {
+        _ = all => {}
+        () = complain => {}
+    }
     *problem.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
+/// R10.17: what an attempt that took too long says.
+fn still_missing(missing: &BTreeSet<&str>) -> String {
+    let names: Vec<&str> = missing.iter().copied().collect();
+    format!(
+        "Unable to attach or mount volumes: unmounted volumes=[{}], unattached volumes=[], failed to process \
+         volumes=[]: context deadline exceeded",
+        names.join(" ")
+    )
 }
 
 /// Whether [`refresh`] has anything to do.
@@ -148,6 +178,11 @@ fn is_projected(volume: &Volume) -> bool {
         || volume.downward_api.is_some()
 }
 
+/// R12.20: everything made from objects but ConfigMaps stays off the disk.
+fn lies_in_memory(volume: &Volume) -> bool {
+    volume.config_map.is_none() && is_projected(volume)
+}
+
 async fn mount_telling(
     context: &Context,
     pod: &Pod,
@@ -178,16 +213,12 @@ async fn mount(
     };
     let group = fs_group(pod);
     if let Some(source) = &volume.empty_dir {
-        let memory = source.medium.as_deref() == Some("Memory");
-        let size = source.size_limit.as_ref().and_then(quantity::units);
-        let size = size.or_else(|| context.allocatable.get("memory").and_then(quantity::units));
-        return empty_dir(&path, memory.then_some(size), group);
+        let medium = medium_of(pod, source, context.allocatable.get("memory").and_then(quantity::units))?;
+        return empty_dir(&path, medium, group);
     }
     let files = payload::build(context, pod, volume, &path, addresses).await?;
     make_dir(&path)?;
-    // R12.20: everything but ConfigMaps stays off the disk.
-    let in_memory = volume.config_map.is_none() && context.config.volumes_in_memory;
-    if in_memory && !is_mount_point(&path) {
+    if lies_in_memory(volume) && context.config.volumes_in_memory && !is_mount_point(&path) {
         mount_tmpfs(&path, None)?;
     }
     ownership::prepare_root(&path, 0o777, group)?;
@@ -195,18 +226,68 @@ async fn mount(
     atomic::write(&path, &files, &stamp, group)
 }
 
-/// R12.10, R12.11. `memory` is the size of a volume in memory, itself absent if unlimited. An existing volume is left
-/// as it is, because containers have written to it.
-fn empty_dir(path: &Path, memory: Option<Option<u64>>, group: Option<u32>) -> Result<(), MountError> {
-    let there = if memory.is_some() { is_mount_point(path) } else { path.exists() };
+/// What an emptyDir is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Medium {
+    /// The node's disk.
+    Disk,
+    /// Memory, so many bytes at most.
+    Memory(Option<u64>),
+    /// Huge pages of so many bytes each.
+    HugePages(u64),
+}
+
+/// R12.11, R12.12.
+fn medium_of(
+    pod: &Pod,
+    source: &EmptyDirVolumeSource,
+    node_memory: Option<u64>,
+) -> Result<Medium, MountError> {
+    let medium = source.medium.as_deref().unwrap_or_default();
+    if medium == "Memory" {
+        let own = source.size_limit.as_ref().and_then(quantity::units).filter(|bytes| *bytes > 0);
+        let of_pod = pod_resources(pod).memory_limit;
+        return Ok(Medium::Memory([own, of_pod, node_memory].into_iter().flatten().min()));
+    }
+    if !medium.starts_with("HugePages") {
+        return Ok(Medium::Disk);
+    }
+    let sizes: BTreeSet<String> = match medium.strip_prefix("HugePages-") {
+        Some(size) => BTreeSet::from([size.to_owned()]),
+        None => {
+            let spec = pod.spec.iter();
+            let containers =
+                spec.flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
+            let names = containers.filter_map(|container| container.resources.as_ref()?.requests.as_ref());
+            names
+                .flat_map(|list| list.keys())
+                .filter_map(|name| name.strip_prefix("hugepages-"))
+                .map(str::to_owned)
+                .collect()
+        }
+    };
+    let mut bytes = sizes.iter().filter_map(|size| quantity::units(&Quantity(size.clone())));
+    match (bytes.next(), bytes.next()) {
+        (Some(bytes), None) => Ok(Medium::HugePages(bytes)),
+        _ => Err(MountError::Source(
+            "medium \"HugePages\" can only be used if a single page size is requested".into(),
+        )),
+    }
+}
+
+/// R12.10. An existing volume is left as it is, because containers have written to it.
+fn empty_dir(path: &Path, medium: Medium, group: Option<u32>) -> Result<(), MountError> {
+    let there = if medium == Medium::Disk { path.exists() } else { is_mount_point(path) };
     if there {
         return Ok(());
     }
     make_dir(path)?;
-    if let Some(size) = memory {
-        mount_tmpfs(path, size)?;
+    match medium {
+        Medium::Disk => {}
+        Medium::Memory(size) => mount_tmpfs(path, size)?,
+        Medium::HugePages(bytes) => mount_memory("hugetlbfs", path, &format!("pagesize={bytes}"))?,
     }
-    ownership::prepare_root(path, if memory.is_some() { 0o1777 } else { 0o777 }, group)
+    ownership::prepare_root(path, if medium == Medium::Disk { 0o777 } else { 0o1777 }, group)
 }
 
 fn take_down(root: &Path) -> std::io::Result<()> {
@@ -236,10 +317,14 @@ fn fs_group(pod: &Pod) -> Option<u32> {
 
 fn mount_tmpfs(path: &Path, size: Option<u64>) -> Result<(), MountError> {
     let options = size.map_or_else(String::new, |bytes| format!("size={bytes}"));
+    mount_memory("tmpfs", path, &options)
+}
+
+fn mount_memory(kind: &str, path: &Path, options: &str) -> Result<(), MountError> {
     let options = std::ffi::CString::new(options).unwrap_or_default();
     let flags = rustix::mount::MountFlags::NOSUID | rustix::mount::MountFlags::NODEV;
-    rustix::mount::mount("tmpfs", path, "tmpfs", flags, options.as_c_str())
-        .map_err(|error| MountError::io("mount tmpfs on", path)(error.into()))
+    rustix::mount::mount(kind, path, kind, flags, options.as_c_str())
+        .map_err(|error| MountError::io(&format!("mount {kind} on"), path)(error.into()))
 }
 
 fn is_mount_point(path: &Path) -> bool {
@@ -261,12 +346,59 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("volumes");
         let path = root.join("empty-dir/v");
-        empty_dir(&path, None, None).unwrap();
+        empty_dir(&path, Medium::Disk, None).unwrap();
         std::fs::write(path.join("kept"), "").unwrap();
-        empty_dir(&path, None, None).unwrap();
+        empty_dir(&path, Medium::Disk, None).unwrap();
         assert!(path.join("kept").exists());
         take_down(&root).unwrap();
         assert!(!root.exists());
         take_down(&root).unwrap();
+    }
+
+    /// R12.11, R12.12: memory is bounded by whatever is least; huge pages have one size.
+    #[test]
+    fn what_an_empty_dir_is_made_of() {
+        let medium = |limit: &str, requests: &[&str], medium: &str, size: Option<&str>| {
+            let requests: std::collections::BTreeMap<_, _> =
+                requests.iter().map(|name| (name, "2Mi")).collect();
+            let pod = serde_json::json!({"spec": {"containers": [{"name": "c", "resources":
+                {"limits": if limit.is_empty() { serde_json::json!({}) } else { serde_json::json!({"memory": limit}) },
+                 "requests": requests}}]}});
+            let source = EmptyDirVolumeSource {
+                medium: Some(medium.to_owned()),
+                size_limit: size.map(|size| Quantity(size.to_owned())),
+            };
+            medium_of(&serde_json::from_value(pod).unwrap(), &source, Some(1 << 30))
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(medium("", &[], "", Some("1Mi")), Ok(Medium::Disk));
+        assert_eq!(medium("", &[], "Memory", None), Ok(Medium::Memory(Some(1 << 30))));
+        assert_eq!(medium("", &[], "Memory", Some("4Mi")), Ok(Medium::Memory(Some(4 << 20))));
+        assert_eq!(medium("2Mi", &[], "Memory", Some("4Mi")), Ok(Medium::Memory(Some(2 << 20))));
+        assert_eq!(medium("2Mi", &[], "Memory", Some("0")), Ok(Medium::Memory(Some(2 << 20))));
+        assert_eq!(medium("", &[], "HugePages-1Gi", None), Ok(Medium::HugePages(1 << 30)));
+        assert_eq!(medium("", &["hugepages-2Mi"], "HugePages", None), Ok(Medium::HugePages(2 << 20)));
+        assert!(medium("", &["hugepages-2Mi", "hugepages-1Gi"], "HugePages", None).is_err());
+    }
+
+    /// R10.17, R12.1: the texts of volumes that do not come.
+    #[test]
+    fn what_is_said_of_missing_volumes() {
+        let text = "Unable to attach or mount volumes: unmounted volumes=[a b], unattached volumes=[], failed to process \
+                    volumes=[]: context deadline exceeded";
+        assert_eq!(still_missing(&BTreeSet::from(["b", "a"])), text);
+        let source = Box::new(MountError::Source("secret \"s\" not found".into()));
+        let one = MountError::Volume { volume: "v".into(), source };
+        assert_eq!(one.to_string(), "MountVolume.SetUp failed for volume \"v\" : secret \"s\" not found");
+    }
+
+    /// R12.20: ConfigMaps lie on the disk, everything else made from objects in memory.
+    #[test]
+    fn secrets_stay_off_the_disk() {
+        let kinds = serde_json::json!([
+            {"name": "m", "configMap": {"name": "x"}}, {"name": "s", "secret": {"secretName": "x"}},
+            {"name": "d", "downwardAPI": {}}, {"name": "p", "projected": {}}]);
+        let kinds: Vec<Volume> = serde_json::from_value(kinds).unwrap();
+        assert_eq!(kinds.iter().map(lies_in_memory).collect::<Vec<_>>(), [false, true, true, true]);
     }
 }

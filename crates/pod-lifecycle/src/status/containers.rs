@@ -333,13 +333,18 @@ fn synthetic(exit_code: i32, reason: &str, message: &str) -> ContainerState {
     ContainerState { terminated: Some(terminated), ..ContainerState::default() }
 }
 
+/// R12.6: what became of `recursiveReadOnly` is told of read-only mounts only. A node that cannot make one refuses the
+/// container, so what was asked for is what there is.
 fn volume_mounts(entry: &Entry<'_>) -> Option<Vec<VolumeMountStatus>> {
     let mounts = entry.full()?.volume_mounts.as_ref()?;
     let mounts = mounts.iter().map(|mount| VolumeMountStatus {
         name: mount.name.clone(),
         mount_path: mount.mount_path.clone(),
         read_only: mount.read_only,
-        recursive_read_only: mount.recursive_read_only.clone(),
+        recursive_read_only: (mount.read_only == Some(true)).then(|| {
+            let asked = mount.recursive_read_only.as_deref();
+            if matches!(asked, Some("Enabled" | "IfPossible")) { "Enabled" } else { "Disabled" }.to_owned()
+        }),
         ..VolumeMountStatus::default()
     });
     Some(mounts.collect())

@@ -29,18 +29,40 @@ fn a_failing_pull_is_tried_with_a_growing_delay() {
     assert_eq!(sim.status_of("a").restart_count, 0);
 }
 
-// R5.26, R5.30
+// R5.26, R5.30, R10.8, R10.9
 #[test]
 fn a_failed_start_shows_its_reason() {
-    for (reason, shown) in [
-        (FailureReason::CreateContainerConfigError, "waiting:CreateContainerConfigError"),
-        (FailureReason::CreateContainerError, "waiting:CreateContainerError"),
-        (FailureReason::ErrImageNeverPull, "waiting:ErrImageNeverPull"),
-        (FailureReason::InvalidImageName, "waiting:InvalidImageName"),
+    let never = "ErrImageNeverPull: Container image \"img\" is not present with pull policy of Never";
+    let inspect = "InspectFailed: Failed to inspect image \"img\": no luck";
+    let name = "InspectFailed: Failed to apply default image tag \"img\": no luck";
+    for (reason, shown, told) in [
+        (
+            FailureReason::CreateContainerConfigError,
+            "waiting:CreateContainerConfigError",
+            vec!["Failed: Error: no luck"],
+        ),
+        (FailureReason::CreateContainerError, "waiting:CreateContainerError", vec!["Failed: Error: no luck"]),
+        (
+            FailureReason::ErrImageNeverPull,
+            "waiting:ErrImageNeverPull",
+            vec![never, "Failed: Error: ErrImageNeverPull"],
+        ),
+        (
+            FailureReason::ImageInspectError,
+            "waiting:ImageInspectError",
+            vec![inspect, "Failed: Error: ImageInspectError"],
+        ),
+        (
+            FailureReason::InvalidImageName,
+            "waiting:InvalidImageName",
+            vec![name, "Failed: Error: InvalidImageName"],
+        ),
     ] {
         let mut sim = one().fails("a", [reason]);
         sim.run(5);
         let state = sim.state_of("a");
+        let told: Vec<String> = told.into_iter().map(|text| format!("0 {text}")).collect();
+        assert_eq!(sim.events(), told);
         assert!(
             state == shown || state == "waiting:ImagePullBackOff" && reason.is_pull(),
             "{state} for {shown}"

@@ -32,7 +32,7 @@ impl Turn {
             "status": {"phase": "Pending", "qosClass": "Burstable"},
         });
         Self {
-            pod: serde_json::from_value(pod).unwrap(),
+            pod: serde_json::from_value(pod).expect("a Pod"),
             desired: Desired::Run,
             sandboxes: vec![sandbox("s0", 0, true)],
             containers: BTreeMap::new(),
@@ -59,7 +59,7 @@ impl Turn {
     }
 
     fn decide(&self) -> Decision {
-        let wall = WallTime::from_second(1_777_593_600).unwrap() + Duration::from_secs(self.second);
+        let wall = second(self.second);
         let node = NodeFacts { name: "n".into(), ips: Vec::new(), network_problem: None };
         decide(&Input {
             pod: &self.pod,
@@ -78,8 +78,12 @@ impl Turn {
     }
 }
 
+fn second(second: u64) -> WallTime {
+    WallTime::from_second(1_777_593_600).expect("a time") + Duration::from_secs(second)
+}
+
 fn running() -> InstanceState {
-    InstanceState::Running { started_at: WallTime::from_second(1_777_593_650).unwrap() }
+    InstanceState::Running { started_at: second(50) }
 }
 
 fn exited(code: i32) -> InstanceState {
@@ -89,7 +93,7 @@ fn exited(code: i32) -> InstanceState {
         oom_killed: false,
         start_error: None,
         started_at: None,
-        finished_at: WallTime::from_second(1_777_593_690).unwrap(),
+        finished_at: second(90),
         message: String::new(),
     })
 }
@@ -149,7 +153,7 @@ fn when_a_new_sandbox_is_needed() {
         assert_eq!(condition(&decision, "PodReadyToStartContainers"), "False", "{why}");
     }
     let mut host = one_app();
-    host.pod.spec.as_mut().unwrap().host_network = Some(true);
+    host.pod.spec.as_mut().expect("a spec").host_network = Some(true);
     host.sandboxes = vec![SandboxFacts { host_network: true, ..without_ip }];
     assert_eq!(words(&host.decide()), ["start a"], "the host's network needs no address");
 }

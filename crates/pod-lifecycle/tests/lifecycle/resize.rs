@@ -111,7 +111,7 @@ fn what_is_not_granted_is_told() {
     let asked = json!({"metadata": {"generation": 2}, "spec": {
         "initContainers": [{"name": "s", "restartPolicy": "Always"}],
         "containers": [{"name": "a", "resources": resources("8", "1Gi")}]}});
-    let asked = ResizeSummary::of(&serde_json::from_value(asked).unwrap());
+    let asked = ResizeSummary::of(&serde_json::from_value(asked).expect("a Pod"));
     let summary = r#"{"initContainers":[{"name":"s","resources":{}}],"containers":[{"name":"a","resources":{"requests":{"cpu":"8","memory":"1Gi"}}}],"generation":2"#;
     let pending =
         |outlook, message: &str| PendingResize { outlook, message: message.into(), asked: asked.clone() };

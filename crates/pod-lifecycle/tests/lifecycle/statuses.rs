@@ -84,8 +84,8 @@ fn another_pod_of_the_same_name_initialises() {
                 "containers": [{"name": "a", "image": "img"}]},
             "status": {"phase": "Pending"},
         }))
-        .unwrap();
-        let done = outrigger_simulator::Script::parse("exit 0 after 1").unwrap();
+        .expect("well formed");
+        let done = outrigger_simulator::Script::parse("exit 0 after 1").expect("well formed");
         let scripts = BTreeMap::from([("i".to_owned(), done.clone()), ("a".to_owned(), done)]);
         let index = node.create(pod, scripts);
         node.run(node.now() + std::time::Duration::from_secs(10));

@@ -164,11 +164,11 @@ fn downward(of: &Scope<'_>, source: &Value, at: &str, findings: &mut Findings) {
     }
 }
 
-fn projected(of: &Scope<'_>, value: &Value, at: &str, findings: &mut Findings) {
-    mode(value, "defaultMode", at, findings);
+fn projected(of: &Scope<'_>, value: &Value, whole: &str, findings: &mut Findings) {
+    mode(value, "defaultMode", whole, findings);
     let mut paths: Vec<String> = Vec::new();
     for (index, part) in tree::list(value, "sources").iter().enumerate() {
-        let at = format!("{at}.sources[{index}]");
+        let at = format!("{whole}.sources[{index}]");
         let mut given = 0;
         for source in [
             "secret",
@@ -197,7 +197,13 @@ fn projected(of: &Scope<'_>, value: &Value, at: &str, findings: &mut Findings) {
             let items = tree::list(value, "items").iter().chain(std::iter::once(value));
             for path in items.map(|item| tree::text(item, "path")).filter(|path| !path.is_empty()) {
                 if paths.iter().any(|other| other == path) {
-                    findings.invalid(&at, path, "conflicting duplicate paths");
+                    // R12.25: of objects the name is told, of everything else the path.
+                    let told = if matches!(source, "secret" | "configMap") {
+                        tree::text(value, "name")
+                    } else {
+                        path
+                    };
+                    findings.invalid(whole, told, "conflicting duplicate paths");
                 }
                 paths.push(path.to_owned());
             }
