@@ -361,7 +361,7 @@ mod tests {
         let medium = |limit: &str, requests: &[&str], medium: &str, size: Option<&str>| {
             let requests: std::collections::BTreeMap<_, _> =
                 requests.iter().map(|name| (name, "2Mi")).collect();
-            let pod = serde_json::json!({"spec": {"containers": [{"name": "c", "resources":
+            let pod = serde_json::json!({"status": {"qosClass": "Burstable"}, "spec": {"containers": [{"name": "c", "resources":
                 {"limits": if limit.is_empty() { serde_json::json!({}) } else { serde_json::json!({"memory": limit}) },
                  "requests": requests}}]}});
             let source = EmptyDirVolumeSource {
