@@ -7,12 +7,14 @@
 //! One write passes through the modules in this order:
 //!
 //! ```text
-//! [patch] -> defaults -> strategy::prepare_* -> plugins::admit -> validation -> plugins::validate -> store
+//! [patch, apply] -> defaults -> apply::record -> strategy::prepare_* -> plugins::admit -> validation
+//!                -> plugins::validate -> store
 //! ```
 //!
 //! Start reading at [`admit_create`], [`admit_update`] and [`admit_delete`] (the whole pipeline for one request),
 //! then [`strategy`] (what the server does to metadata and status), then follow the list above.
 
+pub mod apply;
 pub mod defaults;
 pub mod field;
 pub mod patch;
@@ -23,6 +25,7 @@ mod tree;
 pub mod validation;
 pub mod warnings;
 
+pub use apply::{Ownership, Writer};
 pub use patch::{Patch, PatchType, apply_patch};
 pub use pipeline::{
     CreateContext, DeleteContext, UpdateContext, admit_create, admit_delete, admit_status_update,

@@ -2,6 +2,7 @@
 
 use outrigger_api::{KindInfo, Object, StatusError, WallTime};
 
+use crate::apply::{self, Managed, Ownership};
 use crate::plugins::{self, Lookup};
 use crate::strategy::{self, CreateInput, DeleteDecision, DeleteOptions, Endpoint};
 use crate::warnings::{self, Warning};
@@ -23,6 +24,8 @@ pub struct CreateContext<'a> {
     pub dry_run: bool,
     /// Other objects the plug-ins ask for.
     pub lookup: &'a dyn Lookup,
+    /// Who owns what is written (F5).
+    pub ownership: Ownership<'a>,
 }
 
 /// What an update needs besides the two objects.
@@ -35,6 +38,8 @@ pub struct UpdateContext<'a> {
     pub is_put: bool,
     /// Other objects the plug-ins ask for.
     pub lookup: &'a dyn Lookup,
+    /// Who owns what is written (F5).
+    pub ownership: Ownership<'a>,
 }
 
 /// What a delete needs besides the object.
@@ -61,6 +66,7 @@ pub fn admit_create(
     if !kind.custom {
         defaults::apply(kind, object);
     }
+    let managed = managed(kind, None, object, &context.ownership);
     let input = CreateInput {
         namespace: context.namespace,
         now: context.now,
@@ -69,6 +75,7 @@ pub fn admit_create(
         dry_run: context.dry_run,
     };
     strategy::prepare_create(kind, object, &input)?;
+    managed.unwrap_or_default().write_to(object);
     plugins::admit_create(kind, object, context)?;
     if !kind.custom {
         defaults::after_plugins(kind, object);
@@ -102,13 +109,32 @@ pub fn admit_update(
         defaults::carry_over(kind, new, old);
         defaults::apply(kind, new);
     }
+    let managed = managed(kind, Some(old), new, &context.ownership);
     strategy::prepare_update(kind, endpoint, new, old);
+    if let Some(managed) = managed {
+        managed.write_to(new);
+    }
     plugins::admit_update(kind, endpoint, new, old, context)?;
     validation::update(kind, endpoint, new, old)?;
     if endpoint == Endpoint::Main {
         warnings.extend(warnings::of_object(kind, new));
     }
     Ok(warnings)
+}
+
+/// F5g: before the server's own steps and the plug-ins, whose changes belong to nobody. `None` if the record stays as
+/// it is.
+fn managed(
+    kind: &KindInfo,
+    old: Option<&Object>,
+    new: &Object,
+    ownership: &Ownership<'_>,
+) -> Option<Managed> {
+    match ownership {
+        Ownership::Written(writer) => Some(apply::record(kind, old, new, writer)),
+        Ownership::Applied(managed) => Some((*managed).clone()),
+        Ownership::Kept => None,
+    }
 }
 
 /// [`admit_update`] for `/status`.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use outrigger_admission::Endpoint;
-use outrigger_api::{Object, StatusError};
+use outrigger_api::{KindInfo, Object, StatusError};
 use serde_json::{Value, json};
 
 use crate::pipeline::{self, Write, WriteOptions};
@@ -89,8 +89,7 @@ async fn ensure(
     }
     object.0.insert("apiVersion".to_owned(), json!(kind.api_version()));
     object.0.insert("kind".to_owned(), json!(kind.kind));
-    let options = WriteOptions::default();
-    let write = Write { api, kind: &kind, namespace, name: "", endpoint: Endpoint::Main, options };
+    let write = own_write(api, &kind, namespace, "");
     match pipeline::create(&write, object).await {
         Err(error) if error.code != 409 => Err(error),
         _ => Ok(()),
@@ -108,8 +107,7 @@ async fn replace(
     ensure(api, group, plural, namespace, body.clone()).await?;
     let Some(kind) = api.registry.find(group, "v1", plural) else { return Ok(()) };
     let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    let options = WriteOptions::default();
-    let write = Write { api, kind: &kind, namespace, name: &name, endpoint: Endpoint::Main, options };
+    let write = own_write(api, &kind, namespace, &name);
     let edited = pipeline::edit(&write, |current| {
         let mut next = current.clone();
         for (member, value) in body.as_object().into_iter().flatten() {
@@ -120,6 +118,20 @@ async fn replace(
         Ok(next)
     });
     edited.await.map(drop)
+}
+
+/// A write of the server itself.
+fn own_write<'a>(api: &'a Api, kind: &'a KindInfo, namespace: &'a str, name: &'a str) -> Write<'a> {
+    Write {
+        api,
+        kind,
+        namespace,
+        name,
+        endpoint: Endpoint::Main,
+        manager: "kube-apiserver",
+        subresource: "",
+        options: WriteOptions::default(),
+    }
 }
 
 fn labelled(name: &str, mut object: Value) -> Value {

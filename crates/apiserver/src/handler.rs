@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use outrigger_admission::apply::ApiType;
 use outrigger_admission::{DeleteOptions, Endpoint, Patch, PatchType};
 use outrigger_api::status::{Details, Reason};
 use outrigger_api::{KindInfo, StatusError};
@@ -14,13 +15,16 @@ use outrigger_api::{KindInfo, StatusError};
 use crate::auth::{Attributes, Identity, Peer, authenticate, authorize};
 use crate::codec;
 use crate::negotiate::{Accepted, Endpoint as Negotiated, Protobuf, negotiate};
-use crate::pipeline::{self, Deleted, Write, WriteOptions, Written};
+use crate::pipeline::{self, ApplyBody, Deleted, Write, WriteOptions, Written};
 use crate::present::{IncludeObject, View};
 use crate::request::{Query, ResourcePath, Target, Verb, method_not_allowed};
 use crate::respond::{self, Body, Layout};
 use crate::server::Api;
 use crate::storage::ListRequest;
 use crate::{impersonation, non_resource, read, reviews, subresource};
+
+/// The body of a server-side apply (F4a).
+pub(crate) const APPLY: &str = "application/apply-patch+yaml";
 
 /// Everything about a request that was found out before its verb runs.
 #[derive(Clone, Debug)]
@@ -31,6 +35,8 @@ pub(crate) struct Call {
     pub(crate) verb: Verb,
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
+    /// Who writes, as the record of owners names it.
+    pub(crate) manager: String,
 }
 
 /// Answers one request. Failures are answers too.
@@ -59,7 +65,8 @@ async fn route(api: &Arc<Api>, peer: Peer, request: Request<Body>) -> Result<Res
     let wanted = attributes(&path, verb, &query, &kind);
     authorize(api, &identity, &wanted).await?;
     let headers = request.headers().clone();
-    let call = Call { identity, kind, path, verb, query, headers };
+    let manager = field_manager(&query, &headers);
+    let call = Call { identity, kind, path, verb, query, headers, manager };
     if call.path.subresource.is_empty() || is_plain(&call) {
         main_resource(api, &call, request).await
     } else {
@@ -198,7 +205,16 @@ impl Call {
     pub(crate) fn write<'a>(&'a self, api: &'a Api, options: WriteOptions) -> Write<'a> {
         let endpoint = Endpoint::from_subresource(&self.path.subresource).unwrap_or(Endpoint::Main);
         let namespace = if self.kind.namespaced { self.path.namespace.as_str() } else { "" };
-        Write { api, kind: &self.kind, namespace, name: &self.path.name, endpoint, options }
+        Write {
+            api,
+            kind: &self.kind,
+            namespace,
+            name: &self.path.name,
+            endpoint,
+            manager: &self.manager,
+            subresource: &self.path.subresource,
+            options,
+        }
     }
 }
 
@@ -227,6 +243,7 @@ async fn update(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result<R
 async fn patch(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result<Response<Body>, StatusError> {
     let view = call.view(api, Negotiated::Object)?;
     let format = match codec::media_type(&call.headers).as_deref() {
+        Some(APPLY) => return apply(api, call, &view, request).await,
         Some("application/json-patch+json") => PatchType::Json,
         Some("application/merge-patch+json") => PatchType::Merge,
         Some("application/strategic-merge-patch+json") if !call.kind.custom => PatchType::Strategic,
@@ -253,6 +270,47 @@ async fn patch(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result<Re
     let patch = Patch::parse(format, &bytes)?;
     let written = pipeline::patch(&call.write(api, options), &patch).await?;
     Ok(answer(&view, written, Vec::new()))
+}
+
+/// Server-side apply (F4).
+async fn apply(
+    api: &Arc<Api>,
+    call: &Call,
+    view: &View<'_>,
+    request: Request<Body>,
+) -> Result<Response<Body>, StatusError> {
+    pipeline::require_manager(&call.query)?;
+    let options = WriteOptions::parse(&call.query, "PatchOptions")?;
+    let bytes = codec::read(request.into_body()).await?;
+    let body = ApplyBody::parse(ApiType::of(&call.kind), &bytes, call.query.flag("force"), options.validation)?;
+    let write = call.write(api, options);
+    for _ in 0..pipeline::RACES {
+        if let Some(written) = pipeline::apply(&write, &body).await? {
+            return Ok(answer(view, written, Vec::new()));
+        }
+        let create = Attributes {
+            verb: Verb::Create.word().to_owned(),
+            ..attributes(&call.path, call.verb, &call.query, &call.kind)
+        };
+        authorize(api, &call.identity, &create).await?;
+        match pipeline::apply_new(&write, &body).await {
+            // Somebody else made it meanwhile: it is there to be applied to.
+            Err(error) if error.is(Reason::AlreadyExists) && !options.dry_run => {}
+            written => return Ok(answer(view, written?, Vec::new())),
+        }
+    }
+    Err(pipeline::contended(&call.kind, &call.path.name))
+}
+
+/// F5a: the parameter, or the program's name at the front of its User-Agent.
+fn field_manager(query: &Query, headers: &HeaderMap) -> String {
+    let named = query.get("fieldManager");
+    if !named.is_empty() {
+        return named.to_owned();
+    }
+    let agent = headers.get(http::header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    let program = agent.split('/').next().unwrap_or_default();
+    program.chars().filter(|c| !c.is_control()).take(pipeline::MANAGER_LIMIT).collect()
 }
 
 /// A written object as a response (B22, D15).

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
-use http::{Request, Response};
+use http::header::USER_AGENT;
+use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 
 use crate::auth::{Identity, Peer};
@@ -24,6 +25,16 @@ impl InProcess {
     pub(crate) fn new(api: Arc<Api>, identity: Identity) -> Self {
         Self { api, identity }
     }
+
+    /// What the component is called where it is not a user: the record of field owners (F5a) goes by programs.
+    fn program(&self) -> HeaderValue {
+        let name = match self.identity.user.strip_prefix("system:") {
+            Some(node) if node.starts_with("node:") => "kubelet",
+            Some(component) => component,
+            None => "outrigger",
+        };
+        HeaderValue::from_str(name).unwrap_or(HeaderValue::from_static("outrigger"))
+    }
 }
 
 impl<B> tower::Service<Request<B>> for InProcess
@@ -41,8 +52,10 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (api, peer) = (Arc::clone(&self.api), Peer::InProcess(self.identity.clone()));
+        let program = self.program();
         Box::pin(async move {
-            let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+            let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+            request.headers_mut().entry(USER_AGENT).or_insert(program);
             Ok(handle(api, peer, request).await)
         })
     }

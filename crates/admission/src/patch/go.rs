@@ -1,11 +1,11 @@
-//! How Go prints a decoded JSON value (`%v`): some patch errors quote their input that way (F2c, F2e, F2h).
+//! How Go prints a decoded JSON value (`%v`): some errors quote their input that way (F2c, F2e, F2h, F4l).
 
 use std::fmt;
 
 use serde_json::Value;
 
 /// Displays a value as Go would.
-pub(super) struct Printed<'a>(pub(super) &'a Value);
+pub(crate) struct Printed<'a>(pub(crate) &'a Value);
 
 impl fmt::Display for Printed<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,7 +3,7 @@
 //! A patch is parsed once ([`Patch::parse`]) and applied as often as write races make necessary
 //! ([`apply_patch`]), to the versioned JSON of the stored object. What comes out is only a tree: decoding,
 //! defaulting and validating it is the caller's next step, exactly as for a PUT. Server-side apply is a different
-//! protocol (it needs field ownership, not only the object) and will sit beside this module, not inside it.
+//! protocol (it needs field ownership, not only the object): [`crate::apply`].
 
 mod go;
 mod json;
@@ -18,6 +18,7 @@ use outrigger_api::status::{Cause, Details, Reason};
 use outrigger_api::{KindInfo, StatusError};
 use serde_json::{Map, Value};
 
+pub(crate) use go::Printed;
 pub use json::{MAX_COPIED_BYTES, MAX_OPERATIONS, Operation, unknown_members};
 
 /// Which format a body is in; the media type says.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Lookup;
 use crate::{
-    CreateContext, DeleteContext, DeleteDecision, DeleteOptions, UpdateContext, admit_create, admit_delete,
+    CreateContext, Ownership, DeleteContext, DeleteDecision, DeleteOptions, UpdateContext, admit_create, admit_delete,
     admit_status_update, admit_update, strategy,
 };
 
@@ -55,7 +55,7 @@ fn now() -> WallTime {
 fn create(kind: &KindInfo, namespace: &str, cluster: &Cluster, value: Value) -> Result<Object, String> {
     let mut object = object(value);
     let context =
-        CreateContext { namespace, now: now(), uid: "u", suffix: "abcde", dry_run: false, lookup: cluster };
+        CreateContext { namespace, now: now(), uid: "u", suffix: "abcde", dry_run: false, lookup: cluster, ownership: Ownership::Kept };
     admit_create(kind, &mut object, &context).map_err(|error| error.message)?;
     Ok(object)
 }
@@ -198,7 +198,7 @@ fn generation_and_status_are_kept_apart() {
     let pods = kind("", "Pod");
     let old = stored(pod(json!({})));
     let cluster = Cluster::default();
-    let context = UpdateContext { now: now(), is_put: true, lookup: &cluster };
+    let context = UpdateContext { now: now(), is_put: true, lookup: &cluster, ownership: Ownership::Kept };
     let mut new = old.clone();
     new.0["spec"]["containers"][0]["image"] = json!("b:1");
     *new.entry(&["status", "phase"]) = json!("Running");

@@ -1,6 +1,6 @@
 //! POST, and the create half of PUT (D1, D2, C3).
 
-use outrigger_admission::{CreateContext, admit_create};
+use outrigger_admission::{CreateContext, Ownership, admit_create};
 use outrigger_api::status::Reason;
 use outrigger_api::{Object, StatusError};
 
@@ -13,6 +13,15 @@ use crate::storage::{Stored, encode};
 /// # Errors
 /// What admission refuses; 409 if the name is taken (D1, C3).
 pub(crate) async fn create(write: &Write<'_>, decoded: Object) -> Result<Written, StatusError> {
+    create_owned(write, decoded, Ownership::Written(write.writer())).await
+}
+
+/// The same, with the owners of its fields known already.
+pub(super) async fn create_owned(
+    write: &Write<'_>,
+    decoded: Object,
+    ownership: Ownership<'_>,
+) -> Result<Written, StatusError> {
     let Write { api, kind, namespace, options, .. } = *write;
     let generated = decoded.name().is_empty();
     let lookup = Fetched::of(api, kind, namespace, &decoded).await?;
@@ -26,6 +35,7 @@ pub(crate) async fn create(write: &Write<'_>, decoded: Object) -> Result<Written
             suffix: &suffix(),
             dry_run: options.dry_run,
             lookup: &lookup,
+            ownership,
         };
         let warnings = admit_create(kind, &mut object, &context)?;
         let _addresses = services::allocate(api, kind, &mut object, None, options.dry_run).await?;

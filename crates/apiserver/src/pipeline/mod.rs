@@ -3,13 +3,14 @@
 //! What a write means is decided by the pure hooks of `outrigger-admission`; here is only the order of things, the
 //! objects those hooks look at, and the compare-and-set loop around them.
 
+mod apply;
 mod create;
 mod delete;
 mod lookup;
 pub(crate) mod services;
 mod update;
 
-use outrigger_admission::Endpoint;
+use outrigger_admission::{Endpoint, Writer};
 use outrigger_api::{KindInfo, StatusError};
 use rand::RngExt;
 
@@ -18,12 +19,15 @@ use crate::request::Query;
 use crate::server::Api;
 use crate::storage::Stored;
 
+pub(crate) use apply::{ApplyBody, apply, apply_new};
 pub(crate) use create::create;
 pub(crate) use delete::{Deleted, delete, delete_collection};
 pub(crate) use update::{edit, patch, put};
 
 /// How often a write is tried again when something else was written meanwhile (D7).
 pub(crate) const RACES: usize = 16;
+/// Bytes of a field manager's name (F5a).
+pub(crate) const MANAGER_LIMIT: usize = 128;
 /// How many names are tried for a `generateName` (C3).
 pub(super) const NAMES: usize = 8;
 
@@ -36,7 +40,23 @@ pub(crate) struct Write<'a> {
     /// Empty for a create.
     pub(crate) name: &'a str,
     pub(crate) endpoint: Endpoint,
+    /// Who writes, as the record of owners names it (F5a).
+    pub(crate) manager: &'a str,
+    /// The subresource in that record; `scale` has no endpoint of its own.
+    pub(crate) subresource: &'a str,
     pub(crate) options: WriteOptions,
+}
+
+impl<'a> Write<'a> {
+    fn writer(&self) -> Writer<'a> {
+        Writer {
+            manager: self.manager,
+            endpoint: self.endpoint,
+            subresource: self.subresource,
+            now: self.api.now(),
+            versions: self.api,
+        }
+    }
 }
 
 /// The query parameters of a write (D9, D11).
@@ -59,7 +79,7 @@ impl WriteOptions {
             return Err(invalid(kind, "meta.k8s.io", "", "dryRun", "FieldValueNotSupported", &finding));
         }
         let manager = query.get("fieldManager");
-        if manager.len() > 128 {
+        if manager.len() > MANAGER_LIMIT {
             let finding = "Too long: may not be more than 128 bytes";
             return Err(invalid(kind, "meta.k8s.io", "", "fieldManager", "FieldValueTooLong", finding));
         }
@@ -74,6 +94,18 @@ impl WriteOptions {
         let validation = FieldValidation::parse(query.get("fieldValidation"), kind)?;
         Ok(Self { dry_run: !dry_run.is_empty(), validation })
     }
+}
+
+/// An apply names its manager (F4a).
+///
+/// # Errors
+/// 422.
+pub(crate) fn require_manager(query: &Query) -> Result<(), StatusError> {
+    if !query.get("fieldManager").is_empty() {
+        return Ok(());
+    }
+    let finding = "Required value: is required for apply patch";
+    Err(invalid("PatchOptions", "meta.k8s.io", "", "fieldManager", "FieldValueRequired", finding))
 }
 
 /// What a write led to.
@@ -93,7 +125,7 @@ pub(super) fn suffix() -> String {
 }
 
 /// A write lost every race.
-pub(super) fn contended(kind: &KindInfo, name: &str) -> StatusError {
+pub(crate) fn contended(kind: &KindInfo, name: &str) -> StatusError {
     let cause = "the object has been modified; please apply your changes to the latest version and try again";
     StatusError::conflict(&kind.plural, &kind.group, name, cause)
 }

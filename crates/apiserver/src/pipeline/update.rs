@@ -1,7 +1,8 @@
 //! PUT and PATCH on an object or one of its subresources (D2-D8, C12, F1).
 
 use outrigger_admission::strategy::{completes_deletion, is_no_op};
-use outrigger_admission::{Endpoint, Patch, UpdateContext, admit_update, apply_patch};
+use outrigger_admission::apply::Managed;
+use outrigger_admission::{Endpoint, Ownership, Patch, UpdateContext, admit_update, apply_patch};
 use outrigger_api::{Object, StatusError};
 use serde_json::Value;
 
@@ -18,7 +19,7 @@ pub(crate) async fn put(write: &Write<'_>, body: Object) -> Result<Written, Stat
     let conditional = !matches!(body.resource_version(), "" | "0");
     let may_create = write.kind.strategy.create_on_update && write.endpoint == Endpoint::Main;
     let body = &body;
-    let outcome = change(write, true, conditional, |_| Ok((body.clone(), Vec::new()))).await;
+    let outcome = change(write, None, Mode { is_put: true, conditional }, |_| Ok(body.clone().into())).await;
     match outcome {
         Err(error) if error.code == 404 && may_create && !conditional => create(write, body.clone()).await,
         outcome => outcome,
@@ -30,13 +31,14 @@ pub(crate) async fn put(write: &Write<'_>, body: Object) -> Result<Written, Stat
 /// # Errors
 /// As [`put`], and what does not fit (F1).
 pub(crate) async fn patch(write: &Write<'_>, patch: &Patch) -> Result<Written, StatusError> {
-    change(write, false, patch.is_conditional(), |current| {
+    let mode = Mode { is_put: false, conditional: patch.is_conditional() };
+    change(write, None, mode, |current| {
         let result = apply_patch(write.kind, &Value::Object(current.0.clone()), patch)?;
         let decoded = codec::patched(write.kind, result, write.options.validation)?;
         let mut object = decoded.object;
         // A patch may not move an object (F1e).
         codec::agree_with_url(write.kind, &mut object, write.namespace, write.name)?;
-        Ok((object, decoded.warnings))
+        Ok(Made { object, warnings: decoded.warnings, managed: None })
     })
     .await
 }
@@ -49,26 +51,54 @@ pub(crate) async fn edit(
     write: &Write<'_>,
     edit: impl Fn(&Object) -> Result<Object, StatusError>,
 ) -> Result<Written, StatusError> {
-    change(write, false, false, |current| Ok((edit(current)?, Vec::new()))).await
+    change(write, None, Mode::default(), |current| Ok(edit(current)?.into())).await
 }
 
-/// The compare-and-set loop. `conditional` writes fail on the first race, others are made again on the new state (D7).
-async fn change(
+/// How an object is changed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mode {
+    /// The new state is the request's own body.
+    pub(super) is_put: bool,
+    /// The write fails on the first race instead of being made again on the new state (D7).
+    pub(super) conditional: bool,
+}
+
+/// A new state, not admitted yet.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) object: Object,
+    pub(super) warnings: Vec<String>,
+    /// Who owns what, where that is known already.
+    pub(super) managed: Option<Managed>,
+}
+
+impl From<Object> for Made {
+    fn from(object: Object) -> Self {
+        Self { object, warnings: Vec::new(), managed: None }
+    }
+}
+
+/// The compare-and-set loop, from a state that was just read or from the stored one.
+pub(super) async fn change(
     write: &Write<'_>,
-    is_put: bool,
-    conditional: bool,
-    make: impl Fn(&Object) -> Result<(Object, Vec<String>), StatusError>,
+    from: Option<Stored>,
+    mode: Mode,
+    make: impl Fn(&Object) -> Result<Made, StatusError>,
 ) -> Result<Written, StatusError> {
-    let Write { api, kind, namespace, name, endpoint, options } = *write;
-    let mut old = api.storage.get(kind, namespace, name).await?;
+    let Write { api, kind, namespace, name, endpoint, options, .. } = *write;
+    let mut old = match from {
+        Some(old) => old,
+        None => api.storage.get(kind, namespace, name).await?,
+    };
     for _ in 0..RACES {
         let current = to_version(old.object()?, &kind.kind, &kind.group, &kind.version);
-        let (mut new, mut warnings) = make(&current)?;
+        let Made { object: mut new, mut warnings, managed } = make(&current)?;
         let mut lookup = Fetched::of(api, kind, namespace, &new).await?;
         if endpoint == Endpoint::Resize {
             lookup = lookup.with_node(api, &current).await?;
         }
-        let context = UpdateContext { now: api.now(), is_put, lookup: &lookup };
+        let ownership = managed.as_ref().map_or(Ownership::Written(write.writer()), Ownership::Applied);
+        let context = UpdateContext { now: api.now(), is_put: mode.is_put, lookup: &lookup, ownership };
         warnings.extend(admit_update(kind, endpoint, &mut new, &current, &context)?);
         let _addresses = services::allocate(api, kind, &mut new, Some(&current), options.dry_run).await?;
         if is_no_op(&new, &current) {
@@ -86,7 +116,7 @@ async fn change(
         match outcome {
             Ok(stored) => return Ok(Written { stored, created: false, warnings }),
             Err(None) => return Err(StatusError::not_found(&kind.plural, &kind.group, name)),
-            Err(Some(_)) if conditional => return Err(contended(kind, name)),
+            Err(Some(_)) if mode.conditional => return Err(contended(kind, name)),
             Err(Some(newest)) => old = newest,
         }
     }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use http::{Request, Response};
+use outrigger_admission::apply::{ApiType, check_fits};
 use outrigger_admission::{Patch, PatchType, apply_patch};
 use outrigger_api::{Object, StatusError};
 use serde_json::{Value, json};
 
 use crate::codec::{self, invalid};
-use crate::handler::Call;
+use crate::handler::{APPLY, Call};
 use crate::negotiate::Endpoint;
-use crate::pipeline::{self, Write, WriteOptions};
+use crate::pipeline::{self, ApplyBody, Write, WriteOptions};
 use crate::read;
 use crate::request::{Verb, method_not_allowed};
 use crate::respond::{self, Body};
@@ -23,6 +24,11 @@ pub(super) async fn answer(
 ) -> Result<Response<Body>, StatusError> {
     let layout = call.accepted(Endpoint::PlainOnly)?.layout;
     let parent = read::fetch(api, call).await?.object()?;
+    let media_type = codec::media_type(&call.headers);
+    if call.verb == Verb::Patch && media_type.as_deref() == Some(APPLY) {
+        let scale = apply(api, call, request).await?;
+        return Ok(respond::value(200, layout, &scale));
+    }
     let wanted = match call.verb {
         Verb::Get => return Ok(respond::value(200, layout, &scale_of(&parent))),
         Verb::Update => {
@@ -30,7 +36,7 @@ pub(super) async fn answer(
             codec::tree(&call.headers, &bytes, "Scale", codec::Formats::of(&call.kind))?.value
         }
         Verb::Patch => {
-            let format = match codec::media_type(&call.headers).as_deref() {
+            let format = match media_type.as_deref() {
                 Some("application/json-patch+json") => PatchType::Json,
                 Some("application/merge-patch+json" | "application/strategic-merge-patch+json") => {
                     PatchType::Merge
@@ -46,7 +52,8 @@ pub(super) async fn answer(
         }
         _ => return Err(method_not_allowed()),
     };
-    let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
+    let options = if call.verb == Verb::Patch { "PatchOptions" } else { "UpdateOptions" };
+    let options = WriteOptions::parse(&call.query, options)?;
     let wanted = Object::from_value(wanted).unwrap_or_default();
     check(call, &wanted)?;
     let replicas = wanted.at(&["spec", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
@@ -59,6 +66,35 @@ pub(super) async fn answer(
     });
     let stored = written.await?.stored;
     Ok(respond::value(200, layout, &scale_of(&stored.object()?)))
+}
+
+/// An applied Scale is an apply of one field to the parent (F4k, F5k); the answer is the Scale.
+async fn apply(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result<Value, StatusError> {
+    pipeline::require_manager(&call.query)?;
+    let options = WriteOptions::parse(&call.query, "PatchOptions")?;
+    let bytes = codec::read(request.into_body()).await?;
+    let kind = ApiType { group: "autoscaling", version: "v1", kind: "Scale" };
+    let body = ApplyBody::parse(kind, &bytes, call.query.flag("force"), options.validation)?;
+    check_fits(kind, &body.object)?;
+    check(call, &body.object)?;
+    let metadata = |member: &str| body.object.at(&["metadata", member]).cloned().unwrap_or_default();
+    let mut wanted = Object::default();
+    *wanted.entry(&["apiVersion"]) = json!(call.kind.api_version());
+    *wanted.entry(&["kind"]) = json!(call.kind.kind);
+    *wanted.entry(&["metadata", "name"]) = json!(call.path.name);
+    for member in ["uid", "resourceVersion"] {
+        if !metadata(member).is_null() {
+            *wanted.entry(&["metadata", member]) = metadata(member);
+        }
+    }
+    if let Some(replicas) = body.object.at(&["spec", "replicas"]) {
+        *wanted.entry(&["spec", "replicas"]) = replicas.clone();
+    }
+    let write = Write { endpoint: outrigger_admission::Endpoint::Main, ..call.write(api, options) };
+    let written = pipeline::apply(&write, &ApplyBody { object: wanted, ..body }).await?;
+    let (kind, name) = (&call.kind, &call.path.name);
+    let written = written.ok_or_else(|| StatusError::not_found(&kind.plural, &kind.group, name))?;
+    Ok(scale_of(&written.stored.object()?))
 }
 
 fn check(call: &Call, scale: &Object) -> Result<(), StatusError> {

@@ -68,6 +68,19 @@ impl Server {
         Answer { code: head.status.as_u16(), headers: head.headers, body }
     }
 
+    /// Asks with a JSON body, as the program `agent`.
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        uri: &str,
+        (content_type, agent): (&str, &str),
+        body: &serde_json::Value,
+    ) -> Answer {
+        let request = Request::builder().method(method).uri(uri).header("content-type", content_type);
+        let request = request.header("user-agent", agent);
+        self.ask(request.body(body.to_string().into()).unwrap()).await
+    }
+
     pub(crate) async fn stop(self) {
         self.running.stop().await;
         self.store.close().await;
