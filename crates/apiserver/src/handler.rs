@@ -282,7 +282,8 @@ async fn apply(
     pipeline::require_manager(&call.query)?;
     let options = WriteOptions::parse(&call.query, "PatchOptions")?;
     let bytes = codec::read(request.into_body()).await?;
-    let body = ApplyBody::parse(ApiType::of(&call.kind), &bytes, call.query.flag("force"), options.validation)?;
+    let body =
+        ApplyBody::parse(ApiType::of(&call.kind), &bytes, call.query.flag("force"), options.validation)?;
     let write = call.write(api, options);
     for _ in 0..pipeline::RACES {
         if let Some(written) = pipeline::apply(&write, &body).await? {
@@ -308,7 +309,8 @@ fn field_manager(query: &Query, headers: &HeaderMap) -> String {
     if !named.is_empty() {
         return named.to_owned();
     }
-    let agent = headers.get(http::header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    let agent =
+        headers.get(http::header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
     let program = agent.split('/').next().unwrap_or_default();
     program.chars().filter(|c| !c.is_control()).take(pipeline::MANAGER_LIMIT).collect()
 }

@@ -34,12 +34,15 @@ fn of(definition: Definition, top: bool) -> Map<String, Value> {
     let held = HELD.iter().find(|(name, _)| *name == definition.short_name()).map_or(&[][..], |row| row.1);
     let mut members = Map::new();
     for field in definition.fields() {
-        let by_value = held.contains(&field.name) || (top && matches!(field.name, "metadata" | "spec" | "status"));
+        let by_value =
+            held.contains(&field.name) || (top && matches!(field.name, "metadata" | "spec" | "status"));
         let value = match field.ty.shape() {
             Shape::Struct(inner) if by_value => Value::Object(of(inner, false)),
             _ if !field.required => continue,
             // Held by reference or by value: either way it is there before it says anything.
-            Shape::Struct(inner) if !outrigger_schema::merge::is_atomic(inner) => Value::Object(of(inner, false)),
+            Shape::Struct(inner) if !outrigger_schema::merge::is_atomic(inner) => {
+                Value::Object(of(inner, false))
+            }
             Shape::String => json!(""),
             Shape::Int32 | Shape::Int64 | Shape::Number => json!(0),
             Shape::Boolean => json!(false),

@@ -34,11 +34,7 @@ impl Comparison {
 
     /// Each of the three sets through a filter.
     pub(super) fn map(self, filter: impl Fn(FieldSet) -> FieldSet) -> Self {
-        Self {
-            added: filter(self.added),
-            modified: filter(self.modified),
-            removed: filter(self.removed),
-        }
+        Self { added: filter(self.added), modified: filter(self.modified), removed: filter(self.removed) }
     }
 }
 
@@ -118,9 +114,7 @@ fn list(typed: Typed, old: Option<&Value>, new: Option<&Value>) -> Found {
     }
     for (step, [before, after]) in items {
         let changes = match (before.as_slice(), after.as_slice()) {
-            ([] | [_], [] | [_]) => {
-                compare(typed.item(), before.first().copied(), after.first().copied())
-            }
+            ([] | [_], [] | [_]) => compare(typed.item(), before.first().copied(), after.first().copied()),
             // F5o: items of one key are owned together.
             (before, after) if before == after => continue,
             (before, after) => Found::leaf(before.first().copied(), after.first().copied()),
@@ -147,9 +141,7 @@ fn both_empty(old: Option<&Value>, new: Option<&Value>) -> bool {
 
 fn same(old: Option<&Value>, new: Option<&Value>) -> bool {
     match (old, new) {
-        (Some(Value::Number(old)), Some(Value::Number(new))) => {
-            old == new || old.as_f64() == new.as_f64()
-        }
+        (Some(Value::Number(old)), Some(Value::Number(new))) => old == new || old.as_f64() == new.as_f64(),
         _ => old == new,
     }
 }

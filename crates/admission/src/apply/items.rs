@@ -39,13 +39,9 @@ fn key(list: Typed, item: &Value) -> Result<Step, String> {
 
 fn member_of_set(item: &Value) -> Result<Step, String> {
     match item {
-        Value::Object(_) => {
-            Err("associative list without keys has an element that's a map type".to_owned())
-        }
+        Value::Object(_) => Err("associative list without keys has an element that's a map type".to_owned()),
         Value::Array(_) => Err("not supported: associative list with lists as elements".to_owned()),
-        Value::Null => {
-            Err("associative list without keys has an element that's an explicit null".to_owned())
-        }
+        Value::Null => Err("associative list without keys has an element that's an explicit null".to_owned()),
         Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(Step::Value(item.to_string())),
     }
 }

@@ -98,7 +98,14 @@ impl Manager {
             None | Some(Value::Null) => FieldSet::default(),
             Some(fields) => FieldSet::decode(fields)?,
         };
-        Ok(Self { name: text("manager"), operation, subresource: text("subresource"), api_version, time, fields })
+        Ok(Self {
+            name: text("manager"),
+            operation,
+            subresource: text("subresource"),
+            api_version,
+            time,
+            fields,
+        })
     }
 }
 
@@ -174,7 +181,8 @@ impl Managed {
             self.0.iter().filter(|manager| manager.operation == Operation::Update).cloned().collect();
         let mut left = updates.len();
         updates.sort_by(|a, b| {
-            let key = |manager: &Manager| (manager.time.clone(), manager.name.clone(), manager.subresource.clone());
+            let key =
+                |manager: &Manager| (manager.time.clone(), manager.name.clone(), manager.subresource.clone());
             key(a).cmp(&key(b))
         });
         let mut first_of_version: Vec<Manager> = Vec::new();
@@ -204,11 +212,5 @@ impl Managed {
 }
 
 fn sort_key(manager: &Manager) -> (Operation, Option<&str>, &str, &str, &str) {
-    (
-        manager.operation,
-        manager.time.as_deref(),
-        &manager.name,
-        &manager.api_version,
-        &manager.subresource,
-    )
+    (manager.operation, manager.time.as_deref(), &manager.name, &manager.api_version, &manager.subresource)
 }

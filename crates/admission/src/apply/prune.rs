@@ -15,12 +15,7 @@ use super::step::Step;
 /// kept fields stay, items of keyed lists among them, and with an item the members that are its key (F4f). A struct
 /// that `last` reaches into and nobody keeps anything of goes as a whole, defaults inside it included: nobody asked
 /// for them but by asking for it.
-pub(super) fn prune(
-    typed: Typed,
-    members: &mut Map<String, Value>,
-    last: &FieldSet,
-    kept: &FieldSet,
-) {
+pub(super) fn prune(typed: Typed, members: &mut Map<String, Value>, last: &FieldSet, kept: &FieldSet) {
     let names: Vec<String> = members.keys().cloned().collect();
     for name in names {
         let step = Step::field(&name);

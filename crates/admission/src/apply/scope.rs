@@ -80,9 +80,7 @@ fn only(set: &FieldSet, patterns: &[&[&str]]) -> FieldSet {
 /// What a write to `/status` does not change (D3).
 fn not_status(kind: &KindInfo) -> &'static [&'static [&'static str]] {
     match (&*kind.group, &*kind.kind) {
-        ("", "Pod") => {
-            &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]
-        }
+        ("", "Pod") => &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]],
         ("apps", "Deployment") => &[&["spec"], &["metadata", "labels"]],
         ("", _)
         | ("apps" | "batch" | "autoscaling" | "policy" | "certificates.k8s.io" | "apiextensions.k8s.io", _)

@@ -113,9 +113,7 @@ impl FieldSet {
         self.filtered(|step, branch| match other.0.get(step) {
             None => Some(branch.clone()),
             Some(theirs) if theirs.owned => None,
-            Some(theirs) => {
-                Some(Branch { owned: branch.owned, below: branch.below.outside(&theirs.below) })
-            }
+            Some(theirs) => Some(Branch { owned: branch.owned, below: branch.below.outside(&theirs.below) }),
         })
     }
 

@@ -40,8 +40,7 @@ impl Typed {
         }
     }
 
-    const DEDUCED: Self =
-        Self { form: Form::Deduced, atomic: false, list_type: ListType::Atomic, keys: &[] };
+    const DEDUCED: Self = Self { form: Form::Deduced, atomic: false, list_type: ListType::Atomic, keys: &[] };
 
     fn held(shape: Shape, rule: &MergeRule, whole: bool) -> Self {
         let form = match shape {

@@ -41,12 +41,7 @@ fn report(path: &str, why: &str, found: &mut Vec<String>) {
     found.push(if path.is_empty() { why.to_owned() } else { format!("{path}: {why}") });
 }
 
-fn check_members(
-    typed: Typed,
-    members: &Map<String, Value>,
-    path: &mut String,
-    found: &mut Vec<String>,
-) {
+fn check_members(typed: Typed, members: &Map<String, Value>, path: &mut String, found: &mut Vec<String>) {
     let length = path.len();
     for (name, member) in members {
         path.push('.');

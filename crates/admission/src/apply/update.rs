@@ -1,6 +1,5 @@
 //! The two ways the record of owners changes: an apply, and every other write (F4e, F5e).
 
-use outrigger_api::{KindInfo, Object, StatusError};
 use super::compare::Comparison;
 use super::conflict::{Conflict, refusal};
 use super::managed::{Managed, Manager, Operation};
@@ -11,16 +10,12 @@ use super::set::FieldSet;
 use super::shape::Typed;
 use super::walk::fields_of;
 use super::{Applied, Versions, Writer, base, last_applied};
+use outrigger_api::{KindInfo, Object, StatusError};
 
 /// Who owns what was there before anybody applied (F5i).
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 
-pub(super) fn record(
-    kind: &KindInfo,
-    old: Option<&Object>,
-    new: &Object,
-    writer: &Writer<'_>,
-) -> Managed {
+pub(super) fn record(kind: &KindInfo, old: Option<&Object>, new: &Object, writer: &Writer<'_>) -> Managed {
     let empty = Object::default();
     let managed = Managed::of_write(old.unwrap_or(&empty), new, writer.subresource);
     if old.is_some() && managed.0.is_empty() {

@@ -40,8 +40,7 @@ fn items_of(typed: Typed, list: &[Value]) -> FieldSet {
     let twice: BTreeSet<&Step> = steps.iter().filter(|step| !seen.insert(*step)).collect();
     let mut below = FieldSet::default();
     for (step, item) in steps.iter().zip(list) {
-        let inside =
-            if twice.contains(step) { FieldSet::EMPTY } else { branch_of(typed.item(), item).below };
+        let inside = if twice.contains(step) { FieldSet::EMPTY } else { branch_of(typed.item(), item).below };
         below.join(step.clone(), Branch { owned: true, below: inside });
     }
     below

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::Lookup;
 use crate::{
-    CreateContext, Ownership, DeleteContext, DeleteDecision, DeleteOptions, UpdateContext, admit_create, admit_delete,
-    admit_status_update, admit_update, strategy,
+    CreateContext, DeleteContext, DeleteDecision, DeleteOptions, Ownership, UpdateContext, admit_create,
+    admit_delete, admit_status_update, admit_update, strategy,
 };
 
 #[derive(Debug, Default)]
@@ -54,8 +54,15 @@ fn now() -> WallTime {
 
 fn create(kind: &KindInfo, namespace: &str, cluster: &Cluster, value: Value) -> Result<Object, String> {
     let mut object = object(value);
-    let context =
-        CreateContext { namespace, now: now(), uid: "u", suffix: "abcde", dry_run: false, lookup: cluster, ownership: Ownership::Kept };
+    let context = CreateContext {
+        namespace,
+        now: now(),
+        uid: "u",
+        suffix: "abcde",
+        dry_run: false,
+        lookup: cluster,
+        ownership: Ownership::Kept,
+    };
     admit_create(kind, &mut object, &context).map_err(|error| error.message)?;
     Ok(object)
 }

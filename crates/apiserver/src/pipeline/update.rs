@@ -1,7 +1,7 @@
 //! PUT and PATCH on an object or one of its subresources (D2-D8, C12, F1).
 
-use outrigger_admission::strategy::{completes_deletion, is_no_op};
 use outrigger_admission::apply::Managed;
+use outrigger_admission::strategy::{completes_deletion, is_no_op};
 use outrigger_admission::{Endpoint, Ownership, Patch, UpdateContext, admit_update, apply_patch};
 use outrigger_api::{Object, StatusError};
 use serde_json::Value;

@@ -77,6 +77,7 @@ impl Operations<'_> {
             }
             "patch" => {
                 operation["requestBody"] = json!({ "required": true, "content": {
+                    "application/apply-patch+yaml": patch,
                     "application/json-patch+json": patch,
                     "application/merge-patch+json": patch,
                     "application/strategic-merge-patch+json": patch,

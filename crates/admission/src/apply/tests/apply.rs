@@ -120,10 +120,7 @@ fn an_item_keeps_all_members_of_its_key() {
     story.apply("a", ports(json!({"port": 80, "protocol": "UDP", "targetPort": 1})));
     story.write("b", ports(json!({"port": 80, "protocol": "UDP", "targetPort": 2})));
     story.apply("a", json!({}));
-    assert_eq!(
-        story.at(&["spec", "ports"]),
-        json!([{"port": 80, "protocol": "UDP", "targetPort": 2}])
-    );
+    assert_eq!(story.at(&["spec", "ports"]), json!([{"port": 80, "protocol": "UDP", "targetPort": 2}]));
 }
 
 /// F4e (5): set items are taken away one by one.
@@ -180,7 +177,8 @@ fn items_are_ordered_by_who_applied_them() {
         let mut story = Story::of("apps", "deployments");
         story.write("m", items(live));
         story.force("k", items(applied));
-        let names: String = story.at(CONTAINERS).as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+        let names: String =
+            story.at(CONTAINERS).as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
         assert_eq!(names, merged, "{live} + {applied}");
     }
 }
@@ -206,7 +204,8 @@ fn a_later_version_takes_away_what_an_earlier_applied() {
     let mut story = Story::of("autoscaling", "horizontalpodautoscalers");
     story.apply("a", json!({"spec": {"maxReplicas": 3, "minReplicas": 2}}));
     story.apply("b", json!({"spec": {"maxReplicas": 3}}));
-    let mut later = (*Registry::builtin().find("autoscaling", "v2", "horizontalpodautoscalers").unwrap()).clone();
+    let mut later =
+        (*Registry::builtin().find("autoscaling", "v2", "horizontalpodautoscalers").unwrap()).clone();
     std::mem::swap(&mut later, &mut story.kind);
     story.versions = &SameWords;
     let mut live = story.now().clone();

@@ -21,7 +21,9 @@ fn the_format_is_read_and_written_alike() {
 fn keys_are_canonical_and_unknown_steps_skipped() {
     let read = FieldSet::decode(&json!({"k:{\"b\": 1, \"a\": \"x\"}": {}, "z:new": {}})).unwrap();
     assert_eq!(read.encode(), json!({"k:{\"a\":\"x\",\"b\":1}": {}}));
-    for wrong in [json!([]), json!({"nocolon": {}}), json!({"k:[1]": {}}), json!({"i:x": {}}), json!({"f:a": 1})] {
+    for wrong in
+        [json!([]), json!({"nocolon": {}}), json!({"k:[1]": {}}), json!({"i:x": {}}), json!({"f:a": 1})]
+    {
         assert!(FieldSet::decode(&wrong).is_err(), "{wrong}");
     }
 }

@@ -101,7 +101,8 @@ fn each_endpoint_owns_what_it_writes() {
     let mut story = Story::of("", "pods");
     let mut body = pod("i");
     body["status"] = json!({"phase": "Pending"});
-    body["metadata"] = json!({"name": "x", "uid": "u", "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z"});
+    body["metadata"] =
+        json!({"name": "x", "uid": "u", "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z"});
     story.write("m", body.clone());
     assert!(story.owners()["m/Update"].get("f:status").is_none());
     assert!(story.owners()["m/Update"].get("f:metadata").is_none());
@@ -159,7 +160,10 @@ fn old_updates_are_joined() {
     );
     assert!(owners.get("m04/Update").is_some() && owners.get("m03/Update").is_none());
     let ancient = &story.at(&["metadata", "managedFields"])[0];
-    assert_eq!((&ancient["manager"], &ancient["time"]), (&json!("ancient-changes"), &json!("1970-01-01T00:00:04Z")));
+    assert_eq!(
+        (&ancient["manager"], &ancient["time"]),
+        (&json!("ancient-changes"), &json!("1970-01-01T00:00:04Z"))
+    );
 }
 
 /// F5i: what was never tracked is not tracked by later writes.
@@ -185,7 +189,8 @@ fn an_untracked_object_stays_untracked_until_it_is_applied() {
 fn a_request_may_bring_its_own_record() {
     let own = json!([{"manager": "z", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1",
         "fieldsV1": {"f:data": {"f:x": {}}}}]);
-    let body = |record: &Value| json!({"metadata": {"name": "x", "managedFields": record}, "data": {"x": "1"}});
+    let body =
+        |record: &Value| json!({"metadata": {"name": "x", "managedFields": record}, "data": {"x": "1"}});
     let start = || {
         let mut story = Story::config_map();
         story.write("a", json!({"data": {"x": "1"}}));
@@ -265,21 +270,23 @@ fn entries_of_other_versions_are_compared_in_their_words() {
         entry("same", "events.k8s.io/v1", "f:reason"),
         entry("gone", "events.k8s.io/v1beta1", "f:note"),
     ]);
-    story.write("a", json!({"metadata": {"name": "x", "managedFields": record}, "message": "m", "reason": "r"}));
-    story.write("a", json!({"message": "n", "reason": "r"}));
-    assert_eq!(
-        story.owners(),
-        json!({"a/Update": {"f:message": {}}, "same/Update": {"f:reason": {}}})
+    story.write(
+        "a",
+        json!({"metadata": {"name": "x", "managedFields": record}, "message": "m", "reason": "r"}),
     );
+    story.write("a", json!({"message": "n", "reason": "r"}));
+    assert_eq!(story.owners(), json!({"a/Update": {"f:message": {}}, "same/Update": {"f:reason": {}}}));
 }
 
 /// F5o: items of one key in a stored list are one thing to those who write.
 #[test]
 fn duplicate_items_are_tolerated_and_owned_together() {
     let mut story = Story::of("", "services");
-    let ports = |second: i64| json!({"spec": {"ports": [
-        {"port": 80, "protocol": "TCP", "targetPort": 1}, {"port": 80, "protocol": "TCP", "targetPort": second},
-    ]}});
+    let ports = |second: i64| {
+        json!({"spec": {"ports": [
+            {"port": 80, "protocol": "TCP", "targetPort": 1}, {"port": 80, "protocol": "TCP", "targetPort": second},
+        ]}})
+    };
     story.write("a", ports(2));
     story.write("b", ports(3));
     assert_eq!(
@@ -287,5 +294,8 @@ fn duplicate_items_are_tolerated_and_owned_together() {
         json!({"f:spec": {"f:ports": {"k:{\"port\":80,\"protocol\":\"TCP\"}": {}}}})
     );
     let error = story.try_apply("c", ports(3), true).unwrap_err();
-    assert!(error.message.ends_with(".spec.ports: duplicate entries for key [port=80,protocol=\"TCP\"]"), "{error}");
+    assert!(
+        error.message.ends_with(".spec.ports: duplicate entries for key [port=80,protocol=\"TCP\"]"),
+        "{error}"
+    );
 }

@@ -90,5 +90,7 @@ fn a_body_is_of_the_kind_and_brings_no_record() {
         let error = check(body).unwrap_err();
         assert_eq!((error.code, error.message.as_str()), (400, message));
     }
-    assert!(check(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"managedFields": null}})).is_ok());
+    assert!(
+        check(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"managedFields": null}})).is_ok()
+    );
 }
