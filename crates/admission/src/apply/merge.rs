@@ -68,7 +68,7 @@ fn list(typed: Typed, live: &[Value], applied: &[Value]) -> Vec<Value> {
         // The next applied item that is live already; others of them have been put out or come later.
         let next = waiting.clone().map(|(step, _)| step).find(|step| by_step.contains_key(*step));
         if next == Some(step) {
-            while let Some(pair) = waiting.next() {
+            for pair in waiting.by_ref() {
                 merged.push(one(pair));
                 if pair.0 == step {
                     break;
