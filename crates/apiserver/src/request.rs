@@ -129,6 +129,8 @@ impl ResourcePath {
             Method::PATCH => Verb::Patch,
             Method::DELETE if named => Verb::Delete,
             Method::DELETE => Verb::DeleteCollection,
+            // H48: a proxy passes every method on; these ask for no more than a GET does.
+            Method::HEAD | Method::OPTIONS if self.subresource == "proxy" => Verb::Get,
             _ => return Err(method_not_allowed()),
         };
         Ok(verb)

@@ -1,8 +1,8 @@
 //! Controllers: ordinary API clients that keep what is in line with what should be.
 //!
 //! Each watches, decides about one object and writes through the API, like any program outside. Here so far are those
-//! a Pod needs: what every namespace holds, how a namespace ends, and what becomes of a silent or troubled node; and
-//! those that make Pods (`workloads.rs`), whose decisions are in `outrigger-workloads`.
+//! a Pod needs: what every namespace holds, how a namespace ends, what becomes of a silent or troubled node, and of
+//! the Pods on it; and those that make Pods (`workloads.rs`), whose decisions are in `outrigger-workloads`.
 //!
 //! Start at [`run`].
 
@@ -13,6 +13,7 @@ mod namespace_content;
 mod node_lifecycle;
 mod node_taints;
 mod pod_control;
+mod taint_eviction;
 mod workloads;
 mod written;
 
@@ -51,9 +52,12 @@ pub async fn run(client: Client, config: Config, stop: CancellationToken) {
         });
     let deletion = Controller::new(namespaces, watcher::Config::default());
     let nodes = Controller::new(Api::<Node>::all(client.clone()), watcher::Config::default());
+    let tainted = Controller::new(Api::<Node>::all(client.clone()), watcher::Config::default());
+    let evictions = taint_eviction::TaintEviction::new(client.clone(), clock.clone());
     let workloads = workloads::run(client.clone(), clock.clone(), stop.clone());
     tokio::join!(
         workloads,
+        reconcile::run(tainted, evictions, stop.clone()),
         reconcile::run(
             content,
             namespace_content::NamespaceContent { client: client.clone(), config },

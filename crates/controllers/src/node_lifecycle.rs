@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Event, EventSource, Node, NodeCondition, ObjectReference};
+use k8s_openapi::api::core::v1::{Event, EventSource, Node, NodeCondition, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use outrigger_api::clock::{Now, SharedClock};
 use outrigger_api::{MonoTime, WallTime};
@@ -94,6 +94,9 @@ impl Reconciler for NodeLifecycle {
             let outcome = nodes.patch_status(&name, &PatchParams::default(), &Patch::Strategic(patch)).await;
             return after(outcome, format!("conditions of node {name}"));
         }
+        if ready_status(&node) == Some("Unknown") {
+            self.pods_not_ready(&name, now.wall).await?;
+        }
         if let Some(taints) = node_taints::wanted(&node, now.wall) {
             let patch = json!({ "metadata": { "resourceVersion": version }, "spec": { "taints": taints } });
             let outcome = nodes.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await;
@@ -101,6 +104,36 @@ impl Reconciler for NodeLifecycle {
         }
         Ok(Next::After(PERIOD))
     }
+}
+
+impl NodeLifecycle {
+    /// N15: nobody can say that the Pods of a silent node serve; Services must not lead to them.
+    async fn pods_not_ready(&self, node: &str, now: WallTime) -> Result<(), Error> {
+        let pods = Api::<Pod>::all(self.client.clone());
+        let here = ListParams::default().fields(&format!("spec.nodeName={node}"));
+        let found = pods.list(&here).await.map_err(Error::doing(format!("the list of pods on {node}")))?;
+        for pod in found.items.iter().filter(|pod| is_ready(pod)) {
+            let (name, namespace) = (pod.name_any(), pod.namespace().unwrap_or_default());
+            let pods = Api::<Pod>::namespaced(self.client.clone(), &namespace);
+            let condition = json!({"type": "Ready", "status": "False", "lastTransitionTime": Time(now)});
+            let patch = json!({"metadata": {"uid": pod.uid()}, "status": {"conditions": [condition]}});
+            match pods.patch_status(&name, &PatchParams::default(), &Patch::Strategic(patch)).await {
+                Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+                outcome => drop(outcome.map_err(Error::doing(format!("readiness of pod {name}")))?),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn ready_status(node: &Node) -> Option<&str> {
+    let conditions = node.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|it| it.type_ == "Ready").map(|it| it.status.as_str())
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|it| it.type_ == "Ready" && it.status == "True")
 }
 
 fn after(outcome: kube::Result<Node>, doing: String) -> Result<Next, Error> {

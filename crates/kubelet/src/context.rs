@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
+use outrigger_api::Now;
 use outrigger_api::clock::SharedClock;
 use outrigger_network::PodNetworking;
 use outrigger_runtime::Runtime;
@@ -32,6 +33,8 @@ pub(crate) struct Context {
     pub(crate) events: Recorder,
     pub(crate) allocatable: NodeAllocatable,
     pub(crate) clock: SharedClock,
+    /// When this process began to look after its Pods.
+    pub(crate) began: Now,
     pub(crate) id_ranges: IdRanges,
     pub(crate) decide: Decide,
     pub(crate) pods: PodTable,

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::container::User;
 use crate::context::Context;
+use crate::reference_text::duration;
 
 /// Why an image could not be pulled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -160,8 +161,8 @@ fn already_present(reference: &str) -> String {
 fn pulled(reference: &str, took: Duration, with_waiting: Duration, bytes: u64) -> String {
     format!(
         "Successfully pulled image \"{reference}\" in {} ({} including waiting). Image size: {bytes} bytes.",
-        go_duration(took),
-        go_duration(with_waiting)
+        duration(took),
+        duration(with_waiting)
     )
 }
 
@@ -191,21 +192,6 @@ async fn pull_secrets(context: &Context, pod: &Pod) -> Vec<Vec<u8>> {
     values
 }
 
-/// `1.234s`, `12ms`: durations as the reference prints them, rounded to milliseconds.
-fn go_duration(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    match millis {
-        0..1000 => format!("{millis}ms"),
-        1000..60_000 => format!("{}s", trim(millis, 1000)),
-        _ => format!("{}m{}s", millis / 60_000, trim(millis % 60_000, 1000)),
-    }
-}
-
-fn trim(value: u128, unit: u128) -> String {
-    let text = format!("{}.{:03}", value / unit, value % unit);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,12 +218,5 @@ mod tests {
         assert_eq!(already_present("i"), here);
         let came = "Successfully pulled image \"i\" in 1.5s (2s including waiting). Image size: 7 bytes.";
         assert_eq!(pulled("i", Duration::from_millis(1500), Duration::from_secs(2), 7), came);
-    }
-
-    /// R5.24
-    #[test]
-    fn durations() {
-        let text = |millis| go_duration(Duration::from_millis(millis));
-        assert_eq!([text(12), text(1500), text(2000), text(61_250)], ["12ms", "1.5s", "2s", "1m1.25s"]);
     }
 }

@@ -21,7 +21,7 @@ use crate::admission::{self, NodeView};
 use crate::agent::KubeletAgent;
 use crate::allocation::{grant, same_resources, with_resources_of};
 use crate::config::KubeletConfig;
-use crate::context::Context;
+use crate::context::{Context, PodKey};
 use crate::events::{self, Notice, Recorder};
 use crate::id_ranges::IdRanges;
 use crate::image_gc::ImageUse;
@@ -31,7 +31,7 @@ use crate::node_state::{SharedNodeState, refusal};
 use crate::node_status::{self, Machine};
 use crate::objects::Objects;
 use crate::pod_table::{Handle, PodTable, is_finished};
-use crate::pod_workers::{Assignment, PodWorker, stored_pod, stored_pods};
+use crate::pod_workers::{Assignment, PodWorker, forget, stored_pod, stored_pods, strays};
 use crate::server::{Listeners, NodeServer};
 use crate::shutdown::NodeShutdown;
 use crate::static_pods::{FileChange, StaticPods, is_mirror};
@@ -77,6 +77,7 @@ impl Kubelet {
             client,
             runtime,
             network,
+            began: clock.now(),
             clock,
             id_ranges: IdRanges::default(),
             pods: PodTable::default(),
@@ -339,6 +340,13 @@ impl Pods {
                 let pod = Arc::new(stored.pod);
                 self.spawn(uid, pod.clone(), Assignment { pod, pending: None, desired: Desired::Gone });
             }
+        }
+        for uid in strays(&self.context).into_iter().filter(|uid| !self.context.pods.contains(uid)) {
+            info!(uid, "half removed; removing the rest");
+            let context = self.context.clone();
+            let key = PodKey { uid, ..PodKey::default() };
+            // Unmounting waits for the kernel.
+            let _ = tokio::task::spawn_blocking(move || forget(&context, &key)).await;
         }
         let sandboxes = match self.context.runtime.list().await {
             Ok(sandboxes) => sandboxes,

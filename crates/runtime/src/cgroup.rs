@@ -12,7 +12,7 @@ use outrigger_shim_protocol::Cgroup;
 use crate::cri::Resources;
 
 /// The controllers used; others are left alone.
-const CONTROLLERS: [&str; 6] = ["cpu", "cpuacct", "memory", "pids", "devices", "freezer"];
+const CONTROLLERS: [&str; 7] = ["cpu", "cpuacct", "memory", "pids", "devices", "freezer", "blkio"];
 /// Where the sandbox process lives, so that no folder with processes has folders with processes (v2's rule).
 const SHIM: &str = "shim";
 /// Microseconds in which a CPU quota is counted.
@@ -230,7 +230,7 @@ fn enable_controllers(root: &Path, path: &str) {
     let steps: Vec<&str> = path.split('/').collect();
     for step in std::iter::once("").chain(steps.iter().take(steps.len().saturating_sub(1)).copied()) {
         folder = folder.join(step);
-        for controller in ["+cpu", "+memory", "+pids"] {
+        for controller in ["+cpu", "+memory", "+pids", "+io"] {
             // A controller the host does not have, or has given to somebody else.
             let _ = fs::write(folder.join("cgroup.subtree_control"), controller);
         }

@@ -173,7 +173,16 @@ fn v1(read: &impl Fn(&str) -> Option<String>) -> Usage {
             limit: number("memory.limit_in_bytes").filter(|limit| *limit < NO_LIMIT),
         }
     });
-    Usage { cpu, memory, tasks: number("pids.current"), io: None }
+    // Groups below count too, as they do on v2.
+    let io = read("blkio.throttle.io_service_bytes_recursive").map(|stat| {
+        let sum = |what: &str| -> u64 {
+            let lines = stat.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+            let of = lines.filter(|words| words.len() == 3 && words[1] == what);
+            of.filter_map(|words| words[2].parse::<u64>().ok()).sum()
+        };
+        IoUsage { read: sum("Read"), written: sum("Write") }
+    });
+    Usage { cpu, memory, tasks: number("pids.current"), io }
 }
 
 fn v2(read: &impl Fn(&str) -> Option<String>) -> Usage {
@@ -244,7 +253,7 @@ mod tests {
         move |file| list.iter().find(|(name, _)| *name == file).map(|(_, text)| (*text).to_owned())
     }
 
-    /// N20: working set is usage without inactive file pages, on either version.
+    /// N20, N24: working set is usage without inactive file pages, and disks are counted, on either version.
     #[test]
     fn both_versions_say_the_same() {
         let old = v1(&files(&[
@@ -260,6 +269,10 @@ mod tests {
             ("memory.failcnt", "4\n"),
             ("memory.limit_in_bytes", "9223372036854771712\n"),
             ("pids.current", "3\n"),
+            (
+                "blkio.throttle.io_service_bytes_recursive",
+                "8:0 Read 10\n8:0 Write 4\n8:0 Sync 14\n8:0 Total 14\n8:16 Read 1\n8:16 Write 0\nTotal 15\n",
+            ),
         ]));
         let new = v2(&files(&[
             (
@@ -273,10 +286,12 @@ mod tests {
             ("memory.events", "low 0\nhigh 0\nmax 4\noom 0\n"),
             ("memory.max", "max\n"),
             ("pids.current", "3\n"),
+            ("io.stat", "8:0 rbytes=10 wbytes=4 rios=1 wios=1 dbytes=0 dios=0\n8:16 rbytes=1 wbytes=0\n"),
         ]));
         assert_eq!(old, new);
         assert_eq!(old.memory.unwrap().working_set, 700);
         assert_eq!(old.cpu.unwrap().user, 3_000_000_000);
+        assert_eq!(old.io.unwrap(), IoUsage { read: 11, written: 4 });
     }
 
     /// N24

@@ -9,4 +9,6 @@ pub mod agent;
 mod last_word;
 pub mod port_forward;
 pub mod spdy;
+pub mod tls;
+pub mod upgrade;
 pub mod websocket;

@@ -4,7 +4,7 @@ mod binding;
 mod connect;
 mod eviction;
 mod log;
-mod node_proxy;
+mod proxy;
 mod scale;
 mod target;
 mod token;
@@ -29,7 +29,7 @@ pub(crate) async fn answer(
     request: Request<Body>,
 ) -> Result<Response<Body>, StatusError> {
     let Some(sub) = call.kind.subresource(&call.path.subresource) else { return Err(not_served()) };
-    let connects = matches!(&*sub.name, "exec" | "attach" | "portforward");
+    let connects = matches!(&*sub.name, "exec" | "attach" | "portforward" | "proxy");
     if !connects && !sub.verbs.iter().any(|word| word == call.verb.word()) {
         return Err(crate::request::method_not_allowed());
     }
@@ -39,14 +39,14 @@ pub(crate) async fn answer(
         ("pods", "portforward", Verb::Get | Verb::Create) => connect::forward(api, call, request).await,
         ("pods", "binding", Verb::Create) => binding::create(api, call, request).await,
         ("pods", "eviction", Verb::Create) => eviction::create(api, call, request).await,
-        ("nodes", "proxy", _) => node_proxy::answer(api, call, request).await,
+        ("pods" | "services" | "nodes", "proxy", _) => proxy::answer(api, call, request).await,
         ("serviceaccounts", "token", Verb::Create) => token::create(api, call, request).await,
         (_, "scale", _) => scale::answer(api, call, request).await,
         _ => Err(not_served()),
     }
 }
 
-/// The resource exists upstream and is not served here yet (`proxy`).
+/// The resource exists upstream and is not served here.
 fn not_served() -> StatusError {
     let message = "the server could not find the requested resource";
     let mut error = StatusError::new(404, Reason::NotFound, message);

@@ -19,6 +19,13 @@ use crate::node_state::NodeState;
 const MOST_IMAGES: usize = 50;
 const MOST_NAMES: usize = 5;
 
+/// N13: what Pods and API servers may ask of this node beyond what every node does; in order.
+const DECLARED_FEATURES: [&str; 3] = [
+    "ExtendWebSocketsToKubelet",
+    "InPlacePodLevelResourcesVerticalScaling",
+    "RestartAllContainersOnContainerExits",
+];
+
 /// The whole status.
 pub(super) fn status(
     config: &KubeletConfig,
@@ -40,6 +47,7 @@ pub(super) fn status(
         images: Some(image_list(images)),
         runtime_handlers: Some(handlers()),
         features: Some(NodeFeatures { supplemental_groups_policy: Some(true) }),
+        declared_features: Some(DECLARED_FEATURES.map(str::to_owned).to_vec()),
         ..NodeStatus::default()
     }
 }
@@ -256,6 +264,23 @@ mod tests {
         assert_eq!(after[0].last_transition_time, Some(Time(late)));
         assert_eq!(after[1].last_transition_time, Some(Time(early)));
         assert_eq!(after[1].last_heartbeat_time, Some(Time(late)));
+    }
+
+    /// N13
+    #[test]
+    fn declared_features_are_sorted() {
+        let status = status(
+            &KubeletConfig::new("n1", "/tmp"),
+            &Machine::default(),
+            &NodeState::default(),
+            &[],
+            &[],
+            WallTime::UNIX_EPOCH,
+        );
+        let declared = status.declared_features.unwrap();
+        assert!(
+            declared.is_sorted() && declared.contains(&"RestartAllContainersOnContainerExits".to_owned())
+        );
     }
 
     /// N13

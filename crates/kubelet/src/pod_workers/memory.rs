@@ -79,8 +79,20 @@ fn remove_log_links(context: &Context, key: &PodKey) {
     }
 }
 
-/// Removes everything of the Pod, its logs too.
-pub(super) fn forget(context: &Context, key: &PodKey) {
+/// Uids of Pods that an earlier process was just forgetting when it ended: their folder is there, their memory is not.
+pub(crate) fn strays(context: &Context) -> Vec<String> {
+    strays_in(&context.config.data_dir.join("pods"))
+}
+
+fn strays_in(pods: &Path) -> Vec<String> {
+    let folders = fs::read_dir(pods).into_iter().flatten().flatten();
+    let strays = folders.filter(|folder| !folder.path().join(FILE).exists());
+    strays.filter_map(|folder| folder.file_name().into_string().ok()).collect()
+}
+
+/// Removes everything of the Pod, its logs too. The memory goes after the logs, so that a process that ends in between
+/// leaves word of what is still to be removed.
+pub(crate) fn forget(context: &Context, key: &PodKey) {
     if key.uid.is_empty() {
         return;
     }
@@ -123,5 +135,17 @@ mod tests {
         fs::remove_file(&logs).unwrap();
         remove(&folders).unwrap();
         assert!(!pod.exists());
+    }
+
+    /// N30: what an ended process left half removed is found by its missing memory.
+    #[test]
+    fn strays_have_no_memory() {
+        let pods = tempfile::tempdir().unwrap();
+        for (uid, file) in [("whole", FILE), ("half", "volumes")] {
+            fs::create_dir(pods.path().join(uid)).unwrap();
+            fs::write(pods.path().join(uid).join(file), "").unwrap();
+        }
+        assert_eq!(strays_in(pods.path()), ["half"]);
+        assert!(strays_in(&pods.path().join("none")).is_empty());
     }
 }

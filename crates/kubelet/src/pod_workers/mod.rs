@@ -31,7 +31,7 @@ use crate::pod_table::{is_finished, is_static};
 use crate::prober::Prober;
 use crate::status;
 
-pub(crate) use memory::{stored_pod, stored_pods};
+pub(crate) use memory::{forget, stored_pod, stored_pods, strays};
 pub(crate) use sandbox::discard;
 
 /// Looking again although nothing seems to have happened (R2.19).

@@ -96,7 +96,7 @@ impl NodeServer {
         match route {
             Route::Exec(target) => streams::exec(&self.agent, target, &query, request),
             Route::Attach(target) => streams::attach(&self.agent, target, &query, request),
-            Route::PortForward(_) => text(501, "port-forward is served by the API server only\n"),
+            Route::PortForward(target) => streams::port_forward(&self.agent, target, &query, request),
             Route::Run(target) => streams::run(&self.agent, &target, &query).await,
             Route::ContainerLogs(target) => match query.log_options(self.context.clock.now().wall) {
                 Err(message) => text(400, message),

@@ -33,16 +33,15 @@ impl Query {
         self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| value.clone()).collect()
     }
 
-    /// N1: `input`, `output`, `error`, `tty`. `None` if no stream is wanted.
-    pub(super) fn streams(&self) -> Option<StreamOptions> {
+    /// N1: `input`, `output`, `error`, `tty`.
+    pub(super) fn streams(&self) -> StreamOptions {
         let tty = self.flag("tty");
-        let streams = StreamOptions {
+        StreamOptions {
             stdin: self.flag("input"),
             stdout: self.flag("output"),
             stderr: self.flag("error") && !tty,
             tty,
-        };
-        (streams.stdin || streams.stdout || streams.stderr).then_some(streams)
+        }
     }
 
     /// N2.
@@ -117,9 +116,9 @@ mod tests {
     fn streams_and_commands() {
         let found = query("command=sh&command=-c&command=a%20b&input=1&output=1&error=1&tty=1");
         assert_eq!(found.all("command"), ["sh", "-c", "a b"]);
-        let streams = found.streams().unwrap();
+        let streams = found.streams();
         assert!(streams.stdin && streams.stdout && !streams.stderr && streams.tty);
-        assert_eq!(query("tty=1").streams(), None);
+        assert_eq!(query("tty=1").streams(), StreamOptions { tty: true, ..StreamOptions::default() });
     }
 
     /// N2

@@ -7,6 +7,7 @@ mod features;
 mod kubectl;
 mod node;
 mod port_forward;
+mod proxy;
 mod run;
 mod suite;
 mod terminal;
