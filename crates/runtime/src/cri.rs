@@ -177,6 +177,8 @@ pub struct Security {
     pub no_new_privileges: bool,
     /// Seccomp confinement.
     pub seccomp: Seccomp,
+    /// The AppArmor profile, by the name it was loaded under; `None` leaves the choice to the kernel (R13.24).
+    pub app_armor: Option<String>,
     /// Mask and protect the usual paths (R13.25); false is procMount Unmasked.
     pub mask_paths: bool,
     /// oom_score_adj (R13.15).

@@ -155,6 +155,7 @@ pub(crate) fn process(
         capabilities,
         no_new_privileges: security.no_new_privileges,
         seccomp: false,
+        app_armor: security.app_armor.clone().unwrap_or_default(),
         oom_score_adj: Some(security.oom_score_adj),
         tty,
     }

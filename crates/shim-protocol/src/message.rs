@@ -184,6 +184,8 @@ pub struct Process {
     pub no_new_privileges: bool,
     /// A descriptor with seccomp programs was sent as the request's last.
     pub seccomp: bool,
+    /// The AppArmor profile to run under; empty for none (R13.24). It must be loaded.
+    pub app_armor: String,
     /// R13.15; best effort.
     pub oom_score_adj: Option<i32>,
     /// Run on a terminal.

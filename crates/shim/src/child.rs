@@ -310,6 +310,10 @@ fn take_identity(
         // Lowering it needs a privilege that not every node has.
         let _ = fs::write("/proc/self/oom_score_adj", score.to_string());
     }
+    if !process.app_armor.is_empty() {
+        let step = format!("confine it with AppArmor profile {}", process.app_armor);
+        during(step, confine_at_exec(&process.app_armor))?;
+    }
     if let Some(users) = users {
         during("enter the user namespace", users.enter())?;
         if own_mounts {
@@ -340,6 +344,15 @@ fn take_identity(
         load(seccomp)?;
     }
     Ok(())
+}
+
+/// The profile takes hold with the program. Kernels before 5.8 have one file for whichever module there is.
+fn confine_at_exec(profile: &str) -> io::Result<()> {
+    let line = format!("exec {profile}");
+    match fs::write("/proc/self/attr/apparmor/exec", &line) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::write("/proc/self/attr/exec", &line),
+        written => written,
+    }
 }
 
 fn load(programs: &[Program]) -> Result<(), Failed> {

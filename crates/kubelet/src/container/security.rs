@@ -40,6 +40,9 @@ pub(crate) enum SecurityError {
     /// R13.24.
     #[error("localhostProfile must be set if seccompProfile type is Localhost.")]
     NoLocalhostProfile,
+    /// R13.24.
+    #[error("localhostProfile must be set if appArmorProfile type is Localhost.")]
+    NoAppArmorProfile,
     /// R13.21.
     #[error("unknown capability \"{0}\"")]
     UnknownCapability(String),
@@ -118,6 +121,7 @@ pub(crate) fn security(input: &SecurityInput<'_>) -> Result<Security, SecurityEr
         privileged,
         no_new_privileges: own.and_then(|own| own.allow_privilege_escalation) == Some(false),
         seccomp: if privileged { Seccomp::Unconfined } else { seccomp(profile, input.seccomp_root)? },
+        app_armor: if privileged { None } else { app_armor(input)? },
         mask_paths: !privileged && own.and_then(|own| own.proc_mount.as_deref()) != Some("Unmasked"),
         oom_score_adj: input.oom_score_adj,
     })
@@ -168,6 +172,20 @@ fn seccomp(profile: Option<&SeccompProfile>, root: &Path) -> Result<Seccomp, Sec
         }
         _ => Seccomp::Unconfined,
     })
+}
+
+/// R13.24: the container's profile, or the Pod's. The default of this runtime is no profile.
+fn app_armor(input: &SecurityInput<'_>) -> Result<Option<String>, SecurityError> {
+    let own = input.container.security_context.as_ref().and_then(|own| own.app_armor_profile.as_ref());
+    let of_pod =
+        input.pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref()?.app_armor_profile.as_ref());
+    match own.or(of_pod) {
+        Some(profile) if profile.type_ == "Localhost" => {
+            let name = profile.localhost_profile.clone().filter(|name| !name.is_empty());
+            name.map(Some).ok_or(SecurityError::NoAppArmorProfile)
+        }
+        _ => Ok(None),
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ use crate::suite::{Cluster, Images, Kubectl, PATIENCE, kubectls};
 
 mod admission;
 mod namespaces;
+mod nodes;
 mod resources;
+mod security;
 mod volumes;
 
 /// One cluster for all of it, because starting one costs more than the questions.
@@ -25,6 +27,24 @@ async fn pods_get_what_they_ask_for() {
     namespaces::all_containers_again(&kubectl).await;
     resources::resized_in_place(&kubectl).await;
     resources::pod_level_and_out_of_memory(&kubectl).await;
+    resources::init_containers_resized_in_place(&kubectl).await;
+    cluster.down().await;
+}
+
+/// Another cluster, so that both halves fit into a test's time.
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_stay_where_they_are() {
+    let images = Arc::new(Images::start().await);
+    let cluster = Cluster::up(images, "10.225.0.0/24").await;
+    let kubectl = cluster.kubectl(&kubectls()[0]);
+    nodes::a_node_falls_silent(&kubectl).await;
+    security::namespaces_of_the_host(&kubectl).await;
+    security::masked_and_bare_proc(&kubectl).await;
+    security::read_only_all_the_way_down(&kubectl).await;
+    security::hostile_volumes_are_not_left(&kubectl).await;
+    volumes::groups_of_files(&kubectl).await;
+    nodes::tainted_pods_leave(&kubectl).await;
+    nodes::the_silent_node_is_given_up(&kubectl).await;
     cluster.down().await;
 }
 

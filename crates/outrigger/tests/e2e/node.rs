@@ -32,8 +32,21 @@ async fn a_node_as_others_see_it() {
     let images = Arc::new(Images::start().await);
     let files = images.folder.path().join("static");
     std::fs::create_dir(&files).unwrap();
-    let extra =
-        ["--shutdown-grace", "20s", "--kubelet-port", "0", "--pod-manifest-path", files.to_str().unwrap()];
+    let settings = images.folder.path().join("kubelet.yaml");
+    let health = free_port();
+    let text = format!(
+        "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nhealthzPort: {health}\n"
+    );
+    std::fs::write(&settings, text).unwrap();
+    let mut extra = vec![
+        "--shutdown-grace",
+        "20s",
+        "--kubelet-port",
+        "0",
+        "--pod-manifest-path",
+        files.to_str().unwrap(),
+    ];
+    extra.extend(["--kubelet-config", settings.to_str().unwrap()]);
     let mut cluster = Cluster::up_with(images.clone(), "10.207.0.0/24", &extra).await;
     let kubectl = cluster.kubectl(&kubectls()[0]);
     kubectl.apply(WORKER).await;
@@ -42,9 +55,43 @@ async fn a_node_as_others_see_it() {
     object(&kubectl, &name).await;
     through_the_api_server(&kubectl, &name).await;
     on_its_own_port(&kubectl, &name, &cluster).await;
+    on_the_health_port(health).await;
     from_files(&kubectl, &name, &files).await;
     an_orderly_end(&mut cluster, &kubectl).await;
     cluster.down().await;
+}
+
+/// One that nobody has at this moment.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// N5: health in plain HTTP, on loopback only, and nothing else.
+async fn on_the_health_port(port: u16) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let get = async |path: &str| {
+        let mut connection = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        tokio::time::timeout(PATIENCE, connection.read_to_string(&mut answer)).await.unwrap().unwrap();
+        answer
+    };
+    let well = get("/healthz").await;
+    assert!(well.starts_with("HTTP/1.1 200") && well.ends_with("ok"), "{well}");
+    assert!(get("/pods").await.starts_with("HTTP/1.1 404"));
+    let tables = ["tcp", "tcp6"].map(|name| std::fs::read_to_string(format!("/proc/net/{name}")).unwrap());
+    let listening: Vec<&str> = tables
+        .iter()
+        .flat_map(|table| table.lines())
+        .filter_map(|line| {
+            let mut fields = line.split_whitespace().skip(1);
+            let (local, _, state) = (fields.next()?, fields.next()?, fields.next()?);
+            (state == "0A").then_some(local)
+        })
+        .filter(|local| local.ends_with(&format!(":{port:04X}")))
+        .collect();
+    assert_eq!(listening, [format!("0100007F:{port:04X}")]);
 }
 
 async fn json(kubectl: &Kubectl, line: &str) -> Value {

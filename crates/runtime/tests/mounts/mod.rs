@@ -172,6 +172,20 @@ async fn a_seccomp_profile_from_a_file_is_obeyed() {
     pod.close().await;
 }
 
+// R13.24: a profile nobody has loaded, or a kernel without AppArmor, starts nothing unconfined.
+#[tokio::test]
+async fn an_app_armor_profile_that_is_not_there_is_told() {
+    let pod = Pod::new("armor").await;
+    let confined = Security { app_armor: Some("no-such-profile".into()), ..Security::default() };
+    pod.runtime
+        .create_container(&pod.sandbox, pod.config("c", &["sh", "-c", "exit 0"], confined))
+        .await
+        .unwrap();
+    let error = pod.runtime.start_container(&pod.id("c")).await.unwrap_err().to_string();
+    assert!(error.contains("AppArmor profile no-such-profile"), "{error}");
+    pod.close().await;
+}
+
 // R13.25: root inside is somebody else on the node, and its files are root's inside all the same.
 #[tokio::test]
 async fn a_user_namespace_has_its_own_root() {

@@ -80,3 +80,15 @@ fn confinement() {
     let privileged = run(json!({}), privileged, "").unwrap();
     assert!(privileged.privileged && !privileged.mask_paths && privileged.seccomp == Seccomp::Unconfined);
 }
+
+/// R13.24: the container's AppArmor profile, else the Pod's; a privileged container has none.
+#[test]
+fn app_armor_profiles() {
+    let named = |name: &str| json!({"appArmorProfile": {"type": "Localhost", "localhostProfile": name}});
+    let of = |pod, container| run(pod, container, "").map(|security| security.app_armor);
+    assert_eq!(of(named("a"), named("b")), Ok(Some("b".to_owned())));
+    assert_eq!(of(named("a"), json!({})), Ok(Some("a".to_owned())));
+    assert_eq!(of(named("a"), json!({"appArmorProfile": {"type": "Unconfined"}})), Ok(None));
+    assert_eq!(of(named("a"), json!({"privileged": true})), Ok(None));
+    assert_eq!(of(named(""), json!({})), Err(SecurityError::NoAppArmorProfile));
+}

@@ -1,11 +1,20 @@
-//! Pods bound to the node by hand that it refuses (R1.52, R1.53).
+//! Pods bound to the node by hand that it refuses (R1.52, R1.53, R13.24).
 
 use super::{delete, get, wait};
 use crate::suite::Kubectl;
 
 pub(super) async fn refused_pods(kubectl: &Kubectl) {
     let node = kubectl.run("get nodes -o jsonpath={.items[0].metadata.name}").await;
-    for (name, part, reason, text) in [
+    let enforced = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    // A kernel that has it does not refuse.
+    let app_armor = (
+        "armor",
+        "  containers: [{name: a, image: busybox, securityContext: {appArmorProfile: {type: RuntimeDefault}}}]\n",
+        "AppArmor",
+        "Cannot enforce AppArmor: AppArmor is not enabled on the host",
+    );
+    let lacks_app_armor = !enforced.is_ok_and(|text| text.trim() == "Y");
+    let refused = [
         (
             "cpu",
             "  containers: [{name: a, image: busybox, resources: {requests: {cpu: \"1000\"}}}]\n",
@@ -24,7 +33,8 @@ pub(super) async fn refused_pods(kubectl: &Kubectl) {
             "SysctlForbidden",
             "forbidden sysctl: \"kernel.shmmax\" not allowlisted",
         ),
-    ] {
+    ];
+    for (name, part, reason, text) in refused.into_iter().chain(lacks_app_armor.then_some(app_armor)) {
         let pod = format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  nodeName: {node}\n{part}"
         );

@@ -139,3 +139,54 @@ pub(super) async fn pod_level_and_out_of_memory(kubectl: &Kubectl) {
     super::eventually(async || a.cpu_quota().await == 50_000).await;
     delete(kubectl, "level").await;
 }
+
+const INIT: &str = "apiVersion: v1
+kind: Pod
+metadata: {name: early}
+spec:
+  terminationGracePeriodSeconds: 1
+  initContainers:
+  - name: side
+    image: busybox
+    restartPolicy: Always
+    command: [sh, -c, \"trap 'exit 0' TERM; sleep 1000 & wait\"]
+    resources: {requests: {cpu: 50m, memory: 16Mi}, limits: {cpu: 100m, memory: 32Mi}}
+  - name: init
+    image: busybox
+    command: [sh, -c, \"until test -e /go; do sleep 0.05; done\"]
+    resources: {requests: {cpu: 50m, memory: 16Mi}, limits: {cpu: 100m, memory: 32Mi}}
+  containers:
+  - name: a
+    image: busybox
+    command: [sleep, \"1000\"]
+    resources: {requests: {cpu: 50m, memory: 16Mi}, limits: {cpu: 100m, memory: 32Mi}}
+";
+
+/// R13.26, R13.28, R13.30: sidecars and running init containers are resized in place too.
+pub(super) async fn init_containers_resized_in_place(kubectl: &Kubectl) {
+    kubectl.apply(INIT).await;
+    wait(kubectl, "early", "jsonpath={.status.initContainerStatuses[1].state.running.startedAt}").await;
+    let side = Shell { kubectl, pod: "early", container: "side" };
+    let init = Shell { container: "init", ..side };
+    let resize = async |name: &str, resources: &str| {
+        let spec =
+            format!(r#"{{"spec":{{"initContainers":[{{"name":"{name}","resources":{resources}}}]}}}}"#);
+        kubectl.run(&format!("patch pod early --subresource resize -p {spec}")).await;
+    };
+    resize("init", r#"{"requests":{"cpu":"60m"},"limits":{"cpu":"200m"}}"#).await;
+    wait(kubectl, "early", "jsonpath={.status.initContainerStatuses[1].resources.limits.cpu}=200m").await;
+    assert_eq!(init.cpu_quota().await, 20_000);
+    resize("side", r#"{"limits":{"cpu":"150m","memory":"48Mi"}}"#).await;
+    wait(kubectl, "early", "jsonpath={.status.initContainerStatuses[0].resources.limits.memory}=48Mi").await;
+    assert_eq!((side.cpu_quota().await, side.memory_limit().await), (15_000, 48 << 20));
+    init.run("touch /go").await;
+    wait(kubectl, "early", "condition=Ready").await;
+    resize("side", r#"{"limits":{"cpu":"120m"}}"#).await;
+    wait(kubectl, "early", "jsonpath={.status.initContainerStatuses[0].resources.limits.cpu}=120m").await;
+    assert_eq!(side.cpu_quota().await, 12_000);
+    let status = get(kubectl, "early").await["status"].clone();
+    for container in status["initContainerStatuses"].as_array().unwrap() {
+        assert_eq!(container["restartCount"], 0, "{status}");
+    }
+    delete(kubectl, "early").await;
+}

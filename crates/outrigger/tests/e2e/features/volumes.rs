@@ -92,3 +92,37 @@ pub(super) async fn everything_is_mounted(kubectl: &Kubectl) {
     assert_eq!(a.run("cat /one/colour").await, "red");
     delete(kubectl, "mounts").await;
 }
+
+const GROUPS: &str = "apiVersion: v1
+kind: Pod
+metadata: {name: groups}
+spec:
+  terminationGracePeriodSeconds: 1
+  securityContext: {fsGroup: 3000, fsGroupChangePolicy: OnRootMismatch, runAsUser: 1000}
+  containers:
+  - name: a
+    image: busybox
+    command: [sleep, \"1000\"]
+    volumeMounts: [{name: work, mountPath: /work}, {name: keys, mountPath: /keys}]
+  volumes:
+  - {name: work, emptyDir: {}}
+  - {name: keys, secret: {secretName: group-keys, defaultMode: 256}}
+";
+
+/// R12.7: `OnRootMismatch` changes nothing for the volumes a node makes itself; new content of a Secret gets the group too.
+pub(super) async fn groups_of_files(kubectl: &Kubectl) {
+    kubectl.run("create secret generic group-keys --from-literal=key=one").await;
+    kubectl.apply(GROUPS).await;
+    wait(kubectl, "groups", "condition=Ready").await;
+    let a = Shell { kubectl, pod: "groups", container: "a" };
+    assert_eq!(a.run("stat -c '%g %a' /work; stat -L -c '%g %a' /keys/key").await, "3000 2777\n3000 440\n");
+    assert_eq!(
+        a.run("mkdir -p /work/x/y && touch /work/x/y/z && stat -c %g /work/x/y/z").await.trim(),
+        "3000"
+    );
+    let two = r#"{"stringData":{"key":"two"}}"#;
+    kubectl.run(&format!("patch secret group-keys -p {two}")).await;
+    eventually(async || a.run("cat /keys/key").await == "two").await;
+    assert_eq!(a.run("stat -L -c '%g %a' /keys/key").await.trim(), "3000 440");
+    delete(kubectl, "groups").await;
+}
