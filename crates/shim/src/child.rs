@@ -346,13 +346,10 @@ fn take_identity(
     Ok(())
 }
 
-/// The profile takes hold with the program. Kernels before 5.8 have one file for whichever module there is.
+/// The profile takes hold with the program. The older file without a module's name is nobody's word: it takes anything
+/// where no module listens.
 fn confine_at_exec(profile: &str) -> io::Result<()> {
-    let line = format!("exec {profile}");
-    match fs::write("/proc/self/attr/apparmor/exec", &line) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::write("/proc/self/attr/exec", &line),
-        written => written,
-    }
+    fs::write("/proc/self/attr/apparmor/exec", format!("exec {profile}"))
 }
 
 fn load(programs: &[Program]) -> Result<(), Failed> {

@@ -65,7 +65,7 @@ pub(super) async fn masked_and_bare_proc(kubectl: &Kubectl) {
     assert_eq!(bare.run(count).await.trim(), "0");
     let size = "wc -c < /proc/timer_list 2>/dev/null || echo none";
     assert_eq!(masked.run(size).await.trim(), "0");
-    let refused = masked.run("echo 1 > /proc/sys/net/ipv4/ip_forward 2>&1; true").await;
+    let refused = masked.run("(echo 1 > /proc/sys/net/ipv4/ip_forward) 2>&1; true").await;
     assert!(refused.contains("Read-only file system"), "{refused}");
     delete(kubectl, "proc").await;
 }
