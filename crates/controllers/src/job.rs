@@ -8,15 +8,17 @@ use async_trait::async_trait;
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::runtime::reflector::ObjectRef;
-use kube::{Api, Client, Resource as _, ResourceExt as _};
+use kube::{Api, Client, ResourceExt as _};
 use outrigger_api::clock::SharedClock;
 use outrigger_reconcile::{Cache, Error, Next, Reconciler};
-use outrigger_workloads::{claim, job, pods, selector};
+use outrigger_workloads::{job, pods, selector};
 use serde_json::json;
 
-use crate::pod_control::{Owner, PodControl, is_conflict, is_gone};
+use crate::claims::Owner;
+use crate::pod_control::{PodControl, is_conflict, is_gone};
+use crate::status;
 use crate::written::AGAIN;
 
 /// The label that names the Job of a Pod.
@@ -54,11 +56,7 @@ impl Reconciler for Jobs {
         if !self.control.is_current(&job.metadata) {
             return Ok(Next::After(AGAIN));
         }
-        let owner = Owner {
-            metadata: &job.metadata,
-            reference: claim::reference("batch/v1", "Job", &job.metadata),
-            about: job.object_ref(&()),
-        };
+        let owner = Owner::of(&*job);
         let uid = owner.reference.uid.clone();
         let selected = selector::of(job.spec.as_ref().and_then(|spec| spec.selector.as_ref()));
         let pods = self.control.claim(&owner, selected.as_ref(), Some(job::TRACKING)).await?;
@@ -92,18 +90,12 @@ impl Reconciler for Jobs {
 impl Jobs {
     /// Whether it was written; not if the Job has changed meanwhile.
     async fn write_status(&self, job: &Job, status: JobStatus) -> Result<bool, Error> {
-        let api: Api<Job> =
-            Api::namespaced(self.control.client.clone(), &job.namespace().unwrap_or_default());
-        let body = Job { metadata: job.metadata.clone(), spec: job.spec.clone(), status: Some(status) };
-        match api.replace_status(&job.name_any(), &PostParams::default(), &body).await {
-            Ok(written) => {
-                let version = written.metadata.resource_version.as_deref();
-                self.control.written.own(&job.uid().unwrap_or_default(), version);
-                Ok(true)
-            }
-            Err(error) if is_gone(&error) || is_conflict(&error) => Ok(false),
-            Err(error) => Err(Error::doing(format!("status of job {}", job.name_any()))(error)),
+        let body = Job { status: Some(status), ..job.clone() };
+        let version = status::write(&self.control.client, &body).await?;
+        if let Some(version) = &version {
+            self.control.written.own(&job.uid().unwrap_or_default(), Some(version));
         }
+        Ok(version.is_some())
     }
 
     /// N15: a finished Job goes when its time is up.

@@ -6,13 +6,18 @@
 //!
 //! Start at [`run`].
 
+mod claims;
+mod deployment;
 mod events;
+mod garbage;
 mod job;
 mod namespace;
 mod namespace_content;
 mod node_lifecycle;
 mod node_taints;
 mod pod_control;
+mod replica_set;
+mod status;
 mod taint_eviction;
 mod workloads;
 mod written;
@@ -58,6 +63,7 @@ pub async fn run(client: Client, config: Config, stop: CancellationToken) {
     tokio::join!(
         workloads,
         reconcile::run(tainted, evictions, stop.clone()),
+        garbage::run(client.clone(), stop.clone()),
         reconcile::run(
             content,
             namespace_content::NamespaceContent { client: client.clone(), config },

@@ -4,16 +4,16 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::{ObjectReference, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt as _};
 use outrigger_api::selector::LabelSelector;
 use outrigger_reconcile::{Cache, Error};
 use outrigger_workloads::Note;
-use outrigger_workloads::claim::{Claim, claim};
 use serde_json::json;
 
+use crate::claims::{Owner, claim_all};
 use crate::events::Teller;
 use crate::written::Written;
 
@@ -23,25 +23,6 @@ pub(crate) struct PodControl {
     pub(crate) pods: Cache<Pod>,
     pub(crate) teller: Teller,
     pub(crate) written: Written,
-}
-
-/// Whom the Pods belong to.
-pub(crate) struct Owner<'a> {
-    pub(crate) metadata: &'a ObjectMeta,
-    /// What adopted Pods are given.
-    pub(crate) reference: OwnerReference,
-    /// What events are about.
-    pub(crate) about: ObjectReference,
-}
-
-impl Owner<'_> {
-    fn uid(&self) -> &str {
-        &self.reference.uid
-    }
-
-    fn namespace(&self) -> &str {
-        self.metadata.namespace.as_deref().unwrap_or_default()
-    }
 }
 
 impl PodControl {
@@ -58,31 +39,9 @@ impl PodControl {
         selector: Option<&LabelSelector>,
         finalizer: Option<&str>,
     ) -> Result<Vec<Arc<Pod>>, Error> {
-        let mut own = Vec::new();
-        for pod in self.pods.owned_or_orphaned(owner.namespace(), owner.uid()) {
-            match claim(owner.metadata, selector, &pod.metadata) {
-                Claim::Own => own.push(pod),
-                Claim::Foreign => {}
-                Claim::Adopt => {
-                    let mut metadata = json!({ "ownerReferences": [owner.reference] });
-                    if let Some(finalizer) = finalizer {
-                        metadata["finalizers"] = json!([finalizer]);
-                    }
-                    self.patch(owner, &pod, metadata, "adoption").await?;
-                    own.push(pod);
-                }
-                Claim::Release => {
-                    let mut metadata =
-                        json!({ "ownerReferences": [{ "$patch": "delete", "uid": owner.uid() }] });
-                    if let Some(finalizer) = finalizer {
-                        metadata["$deleteFromPrimitiveList/finalizers"] = json!([finalizer]);
-                    }
-                    self.patch(owner, &pod, metadata, "release").await?;
-                }
-            }
-        }
-        own.sort_by_cached_key(|pod| pod.name_any());
-        Ok(own)
+        let candidates = self.pods.owned_or_orphaned(owner.namespace(), owner.uid());
+        let wrote = |metadata: &ObjectMeta| self.wrote(owner, metadata);
+        claim_all(&self.client, owner, selector, candidates, finalizer, wrote).await
     }
 
     /// Creates Pods in batches of 1, 2, 4 and so on, so that what cannot work fails few times (N3). How many were
@@ -99,7 +58,7 @@ impl PodControl {
                 match outcome {
                     Ok(pod) => {
                         created += 1;
-                        self.wrote(owner, &pod);
+                        self.wrote(owner, &pod.metadata);
                         let text = format!("Created pod: {}", pod.name_any());
                         self.teller.tell(&owner.about, Note::normal("SuccessfulCreate", text));
                     }
@@ -135,7 +94,7 @@ impl PodControl {
             match outcome {
                 Ok(answer) => {
                     if let Some(pod) = answer.left() {
-                        self.wrote(owner, &pod);
+                        self.wrote(owner, &pod.metadata);
                     }
                     let text = format!("Deleted pod: {name}");
                     self.teller.tell(&owner.about, Note::normal("SuccessfulDelete", text));
@@ -178,7 +137,7 @@ impl PodControl {
             self.api(owner.namespace()).patch(&pod.name_any(), &PatchParams::default(), &patch).await;
         match patched {
             Ok(pod) => {
-                self.wrote(owner, &pod);
+                self.wrote(owner, &pod.metadata);
                 Ok(())
             }
             Err(error) if is_gone(&error) => Ok(()),
@@ -186,8 +145,8 @@ impl PodControl {
         }
     }
 
-    fn wrote(&self, owner: &Owner<'_>, pod: &Pod) {
-        self.written.dependent(owner.uid(), self.pods.mark(pod.metadata.resource_version.as_deref()));
+    fn wrote(&self, owner: &Owner<'_>, pod: &ObjectMeta) {
+        self.written.dependent(owner.uid(), self.pods.mark(pod.resource_version.as_deref()));
     }
 
     fn api(&self, namespace: &str) -> Api<Pod> {

@@ -11,6 +11,7 @@
 mod cache;
 mod changes;
 mod controller;
+pub mod events;
 
 pub use cache::{Cache, Mark, number};
 pub use changes::{Change, changes};

@@ -9,10 +9,15 @@
 //! Start at a controller's `decide`; [`pods`] and [`claim`] are what they share.
 
 pub mod claim;
+pub mod deployment;
+pub mod garbage;
+pub mod hash;
 pub mod job;
 pub mod note;
 pub mod pods;
+pub mod replica_set;
 pub mod selector;
+pub mod share;
 pub mod template;
 
 pub use note::Note;

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -61,6 +62,13 @@ pub fn is_available(pod: &Pod, min_ready_seconds: i32, now: WallTime) -> bool {
     min_ready_seconds <= 0
         || ready_since(pod)
             .is_some_and(|since| now.duration_since(since).as_secs() >= i64::from(min_ready_seconds))
+}
+
+/// How long until a ready Pod has been ready for so many seconds; `None` if it is not ready, or is available.
+pub fn available_in(pod: &Pod, min_ready_seconds: i32, now: WallTime) -> Option<Duration> {
+    let needed = Duration::from_secs(u64::try_from(min_ready_seconds).unwrap_or(0));
+    let passed = Duration::try_from(now.duration_since(ready_since(pod)?)).unwrap_or_default();
+    Some(needed.saturating_sub(passed)).filter(|left| !left.is_zero())
 }
 
 /// The name, or the empty string.

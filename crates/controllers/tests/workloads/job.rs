@@ -1,7 +1,7 @@
 //! Jobs.
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
@@ -57,14 +57,10 @@ async fn runs_to_completion_through_a_crash() {
     assert_eq!(status["uncountedTerminatedPods"], json!({}));
     let free = |pods: &[Pod]| pods.len() == 3 && pods.iter().all(|pod| pod.finalizers().is_empty());
     cluster.all_until::<Pod>("job-name=j", free).await;
-    cluster
-        .all_until::<Event>("", |events| {
-            events.iter().any(|event| event.reason.as_deref() == Some("Completed"))
-        })
-        .await;
-    assert_eq!(cluster.events("Completed").await, ["Job completed"]);
-    let created = cluster.events("SuccessfulCreate").await;
-    assert!(created.contains(&format!("Created pod: {}", all[2].name_any())), "{created:?}");
+    cluster.told("Completed", "Job completed").await;
+    let third =
+        all.iter().map(|pod| pod.name_any()).find(|name| first.iter().all(|pod| pod.name_any() != *name));
+    cluster.told("SuccessfulCreate", &format!("Created pod: {}", third.unwrap())).await;
     cluster.stop().await;
 }
 
@@ -83,7 +79,7 @@ async fn fails_when_its_pod_is_deleted() {
     cluster.stop().await;
 }
 
-/// A Pod whose Job is gone is held back by nobody.
+/// D28: Pods go with their Job, and are held back by nobody.
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_of_a_job_that_is_gone_are_free() {
     let cluster = Cluster::start().await;
@@ -91,7 +87,6 @@ async fn pods_of_a_job_that_is_gone_are_free() {
     let pods = cluster.all_until::<Pod>("job-name=j", |pods| pods.len() == 1).await;
     cluster.api::<Job>().delete("j", &DeleteParams::background()).await.unwrap();
     let pod = pods[0].name_any();
-    cluster.api::<Pod>().delete(&pod, &DeleteParams::default()).await.unwrap();
     cluster.until::<Pod>(&pod, |pod| pod.is_none()).await;
     cluster.stop().await;
 }
