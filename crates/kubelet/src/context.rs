@@ -19,6 +19,7 @@ use crate::metrics::{Metrics, StartLatency};
 use crate::node_state::SharedNodeState;
 use crate::objects::Objects;
 use crate::pod_table::PodTable;
+use crate::records::Records;
 use crate::stats::Rates;
 use crate::stats::disk::Disks;
 
@@ -38,6 +39,7 @@ pub(crate) struct Context {
     pub(crate) id_ranges: IdRanges,
     pub(crate) decide: Decide,
     pub(crate) pods: PodTable,
+    pub(crate) records: Records,
     pub(crate) node_state: SharedNodeState,
     pub(crate) metrics: Metrics,
     pub(crate) start_latency: StartLatency,

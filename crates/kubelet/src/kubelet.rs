@@ -33,6 +33,7 @@ use crate::node_status::{self, Machine};
 use crate::objects::Objects;
 use crate::pod_table::{Handle, PodTable, is_finished};
 use crate::pod_workers::{Assignment, PodWorker, forget, stored_pod, stored_pods, strays};
+use crate::records::Records;
 use crate::server::{Listeners, NodeServer};
 use crate::shutdown::NodeShutdown;
 use crate::static_pods::{FileChange, StaticPods, is_mirror};
@@ -82,6 +83,7 @@ impl Kubelet {
             clock,
             id_ranges: IdRanges::default(),
             pods: PodTable::default(),
+            records: Records::default(),
             node_state: SharedNodeState::default(),
             metrics,
             start_latency: StartLatency::default(),

@@ -34,6 +34,7 @@ mod pod_table;
 mod pod_workers;
 mod prober;
 mod quantity;
+mod records;
 mod reference_text;
 mod server;
 mod shutdown;

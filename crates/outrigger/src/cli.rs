@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use ipnet::Ipv4Net;
 
+use crate::ask::{TimelineOptions, WhyOptions};
+use crate::explain::ExplainOptions;
 use crate::store::StoreChoice;
 
 /// Kubernetes for Pods in one program.
@@ -32,6 +34,12 @@ pub(crate) enum Command {
     Doctor(DoctorOptions),
     /// Manage the images on this machine.
     Image(ImageOptions),
+    /// Show what will happen to the Pods of a manifest, with the rule behind each step. Needs no cluster.
+    Explain(ExplainOptions),
+    /// Say what blocks a Pod, by name, and what would unblock it.
+    Why(WhyOptions),
+    /// Show what happened to a Pod, as its node recorded it.
+    Timeline(TimelineOptions),
 }
 
 /// Where the cluster keeps everything, unless told otherwise.

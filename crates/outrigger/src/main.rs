@@ -3,20 +3,24 @@
 //! This crate puts the parts together and speaks to people: command line, messages, exit codes. It decides nothing a
 //! Pod depends on. Start at [`main`], then `cluster` (the wiring).
 
+mod ask;
 mod claim;
 mod cli;
 mod cluster;
 mod doctor;
 mod down;
+mod explain;
 mod failure;
 mod image;
 mod images;
 mod manifests;
 mod node;
+mod places;
 mod port;
 mod run;
 mod signals;
 mod store;
+mod terminal;
 mod up;
 
 use std::process::ExitCode;
@@ -63,5 +67,8 @@ async fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Down(options) => down::down(options).await,
         Command::Doctor(options) => doctor::doctor(&options),
         Command::Image(options) => image::image(options).await,
+        Command::Explain(options) => explain::explain(&options),
+        Command::Why(options) => ask::why(options).await,
+        Command::Timeline(options) => ask::timeline(options).await,
     }
 }

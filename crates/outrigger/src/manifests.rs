@@ -2,11 +2,13 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use outrigger_api::{KindInfo, Object, Registry};
 use serde_json::Value;
 
 use crate::failure::{BAD_MANIFEST, Failure};
+use crate::places::{Place, Places};
 
 /// One object of a manifest.
 #[derive(Clone, Debug)]
@@ -14,7 +16,30 @@ pub(crate) struct Manifest {
     /// `pod.yaml (document 2)`.
     pub(crate) place: String,
     pub(crate) object: Object,
-    pub(crate) kind: std::sync::Arc<KindInfo>,
+    pub(crate) kind: Arc<KindInfo>,
+    file: String,
+    places: Arc<Places>,
+    /// `items[2].`, if it was part of a list.
+    within: String,
+}
+
+impl Manifest {
+    /// `pod.yaml:12:5: spec.containers[0].image: WHY`.
+    pub(crate) fn complaint(&self, path: &str, why: &str) -> String {
+        let full = format!("{}{path}", self.within);
+        self.complaint_at(self.places.find(full.trim_end_matches('.')), path, why)
+    }
+
+    /// The same for a path in which list indexes are missing.
+    pub(crate) fn complaint_bare(&self, path: &str, why: &str) -> String {
+        self.complaint_at(self.places.find_bare(path), path, why)
+    }
+
+    fn complaint_at(&self, place: Option<Place>, path: &str, why: &str) -> String {
+        let place = place.map(|place| format!(":{place}")).unwrap_or_default();
+        let field = if path.is_empty() { String::new() } else { format!("{path}: ") };
+        format!("{}{place}: {field}{why}", self.file)
+    }
 }
 
 /// Reads everything, in the order given; folders by file name.
@@ -62,24 +87,48 @@ fn texts(path: &Path) -> Result<Vec<(String, String)>, Failure> {
 }
 
 fn parse(registry: &Registry, name: &str, text: &str, manifests: &mut Vec<Manifest>) -> Result<(), Failure> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text)
-        .map_err(|error| Failure::new(BAD_MANIFEST, format!("{name}: {error}")))?;
-    for (index, document) in documents.into_iter().enumerate() {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| {
+        let place = error.location().map(|location| format!(":{}", Place::from(location)));
+        Failure::new(BAD_MANIFEST, format!("{name}{}: {error}", place.unwrap_or_default()))
+    })?;
+    let mut places = Places::of(text);
+    places.resize_with(documents.len(), Places::default);
+    for (index, (document, places)) in documents.into_iter().zip(places).enumerate() {
         if document.is_null() {
             continue;
         }
-        let place = format!("{name} (document {})", index + 1);
-        let list = document.get("items").and_then(Value::as_array).cloned();
+        let source =
+            Source { name, place: format!("{name} (document {})", index + 1), places: places.into() };
         let is_list = document.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
-        for value in list.filter(|_| is_list).unwrap_or_else(|| vec![document.clone()]) {
-            manifests.push(manifest(registry, &place, value)?);
+        let list = document.get("items").and_then(Value::as_array).filter(|_| is_list).cloned();
+        match list {
+            None => manifests.push(manifest(registry, &source, String::new(), document)?),
+            Some(items) => {
+                for (index, item) in items.into_iter().enumerate() {
+                    manifests.push(manifest(registry, &source, format!("items[{index}]."), item)?);
+                }
+            }
         }
     }
     Ok(())
 }
 
-fn manifest(registry: &Registry, place: &str, value: Value) -> Result<Manifest, Failure> {
-    let bad = |why: String| Failure::new(BAD_MANIFEST, format!("{place}: {why}"));
+/// One document of a file.
+struct Source<'a> {
+    name: &'a str,
+    place: String,
+    places: Arc<Places>,
+}
+
+fn manifest(
+    registry: &Registry,
+    source: &Source<'_>,
+    within: String,
+    value: Value,
+) -> Result<Manifest, Failure> {
+    let at = source.places.find(within.trim_end_matches('.')).map(|place| format!(":{place}"));
+    let at = format!("{}{}", source.name, at.unwrap_or_default());
+    let bad = |why: String| Failure::new(BAD_MANIFEST, format!("{at}: {why}"));
     let Some(object) = Object::from_value(value) else { return Err(bad("not an object".to_owned())) };
     for member in ["apiVersion", "kind"] {
         if object.str_at(&[member]).is_empty() {
@@ -91,7 +140,8 @@ fn manifest(registry: &Registry, place: &str, value: Value) -> Result<Manifest, 
     let Some(kind) = kind else {
         return Err(bad(format!("no kind {:?} in version {:?}", object.kind(), object.api_version())));
     };
-    Ok(Manifest { place: place.to_owned(), object, kind })
+    let (place, places, file) = (source.place.clone(), source.places.clone(), source.name.to_owned());
+    Ok(Manifest { place, object, kind, file, places, within })
 }
 
 #[cfg(test)]

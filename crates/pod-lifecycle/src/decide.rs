@@ -38,12 +38,11 @@ pub fn decide(input: &Input<'_>) -> Decision {
     let status = turn.last_words().unwrap_or_else(|| turn.status());
     turn.memory.status = Some(Box::new(status.clone()));
     let probes = turn.probe_targets();
-    let place = |name: &str| turn.entries.iter().position(|entry| entry.name() == name);
-    turn.waiting.sort_by_key(|(name, _)| place(name));
+    let waiting = turn.reasons();
     Decision {
         actions: turn.actions,
         status,
-        waiting: turn.waiting,
+        waiting,
         events: turn.events,
         probes,
         wake_at: turn.wake_at,

@@ -17,7 +17,8 @@ pub struct Decision {
     pub actions: Vec<Action>,
     /// The Pod's whole node-owned status. Foreign conditions are included as they were in the input (R9.13).
     pub status: PodStatus,
-    /// Why each container that does not run does not, in spec order. For people: `outrigger why`.
+    /// Why each container that does not run does not, in spec order: one reason for each of them, none for the others.
+    /// For people: `outrigger why`.
     pub waiting: Vec<(String, WaitingFor)>,
     /// What to tell, in order. The emitter does counting and rate limits (R10.4).
     pub events: Vec<PodEvent>,

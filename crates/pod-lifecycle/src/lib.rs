@@ -25,6 +25,7 @@ mod start;
 mod status;
 mod stop;
 mod turn;
+mod waiting;
 
 pub use decide::decide;
 pub use decision::*;

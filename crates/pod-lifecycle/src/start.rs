@@ -36,10 +36,7 @@ impl Turn<'_> {
         }
         match progress {
             InitProgress::Failed => true,
-            InitProgress::Pending => {
-                self.mark_apps_waiting();
-                false
-            }
+            InitProgress::Pending => false,
             InitProgress::Done => self.advance_apps(sandbox),
         }
     }
@@ -91,15 +88,15 @@ impl Turn<'_> {
             if entry.role == Role::Sidecar {
                 self.keep_sidecar(entry, sandbox);
             } else if is_latest && let Some(progress) = self.settle_init(entry, sandbox) {
-                return self.mark_later_inits(&inits, index, progress);
+                return self.mark_later(&inits, index, progress);
             }
             if is_latest && entry.role == Role::Sidecar && !self.is_started(entry) {
-                return self.mark_later_inits(&inits, index, InitProgress::Pending);
+                return self.mark_later(&inits, index, InitProgress::Pending);
             }
         }
         let Some(next) = inits.get(reached) else { return InitProgress::Done };
         self.start(next, sandbox);
-        self.mark_later_inits(&inits, reached, InitProgress::Pending)
+        self.mark_later(&inits, reached, InitProgress::Pending)
     }
 
     /// What the latest plain init container means for the ones after it; `None` if it is done.
@@ -150,17 +147,18 @@ impl Turn<'_> {
         }
     }
 
-    /// What the entries after the one at `index` wait for.
-    fn mark_later_inits(
-        &mut self,
-        inits: &[Entry<'_>],
-        index: usize,
-        progress: InitProgress,
-    ) -> InitProgress {
+    /// What everything after the entry at `index` waits for, app containers included.
+    fn mark_later(&mut self, inits: &[Entry<'_>], index: usize, progress: InitProgress) -> InitProgress {
         let why = inits.get(index).map(|entry| self.gate(entry));
         if let (InitProgress::Pending, Some(why)) = (&progress, why) {
             for later in inits.iter().skip(index + 1) {
                 self.wait(later.name(), why.clone());
+            }
+            let returns =
+                |app: &Entry<'_>| app.exited().is_none_or(|(_, exit)| self.restarts(app, exit.code));
+            let apps: Vec<Entry<'_>> = self.apps().into_iter().filter(returns).collect();
+            for app in apps.iter().filter(|app| !app.is_alive()) {
+                self.wait(app.name(), why.clone());
             }
         }
         progress
@@ -182,15 +180,6 @@ impl Turn<'_> {
             (Some(_), true) => StartedLack::StartupProbe,
         };
         WaitingFor::SidecarStarted { container, lacks }
-    }
-
-    fn mark_apps_waiting(&mut self) {
-        let inits = self.inits();
-        let blocking = inits.iter().rev().find(|entry| entry.newest().is_some()).or(inits.first());
-        let Some(why) = blocking.map(|entry| self.gate(entry)) else { return };
-        for app in self.apps().iter().filter(|app| app.newest().is_none()) {
-            self.wait(app.name(), why.clone());
-        }
     }
 
     /// R2.5, R5.1-R5.7. Says whether nothing runs and nothing will.

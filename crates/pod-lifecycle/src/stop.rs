@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use outrigger_api::MonoTime;
 
-use crate::decision::{Action, StopSignal, WaitingFor};
+use crate::decision::{Action, StopSignal};
 use crate::input::HookState;
 use crate::memory::{HookProgress, StopRecord, StopScope, TermSent};
 use crate::reason::EventReason;
@@ -62,7 +62,6 @@ impl Turn<'_> {
     pub(crate) fn drive_stops(&mut self) {
         for entry in self.entries.clone() {
             if self.is_stopping(&entry) {
-                self.wait(entry.name(), WaitingFor::PodStopping);
                 self.drive_stop(&entry);
             }
         }

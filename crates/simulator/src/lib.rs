@@ -34,7 +34,7 @@ mod timeline;
 
 pub use chaos::{Chaos, Death, Odds};
 pub use invariants::Violation;
-pub use node::{Decide, Node, PodIndex};
+pub use node::{Decide, Node, PodIndex, ProbeRun};
 pub use random::Rng;
 pub use script::{Health, Hook, Instance, Script};
 pub use story::story;

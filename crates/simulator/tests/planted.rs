@@ -274,3 +274,9 @@ fn a_pod_that_sleeps_for_ever() {
 fn a_pod_that_never_goes() {
     finds("P2", |_, decision| decision.actions.retain(|action| *action != Action::ConfirmDeletion));
 }
+
+// W1: nothing says why a container waits.
+#[test]
+fn silence() {
+    finds("W1", |_, decision| decision.waiting.clear());
+}

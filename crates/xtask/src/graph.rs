@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["outrigger-apiserver", "outrigger-kubelet", "outrigger-controllers", "outrigger-scheduler"],
     &["outrigger-store", "outrigger-runtime", "outrigger-images", "outrigger-network", "outrigger-streaming"],
     &["outrigger-reconcile"],
-    &["outrigger-simulator"],
+    &["outrigger-simulator", "outrigger-explain"],
     &["outrigger-pod-lifecycle", "outrigger-scheduling", "outrigger-admission", "outrigger-workloads"],
     &["outrigger-schema"],
     &["outrigger-api", "outrigger-shim-protocol"],
@@ -32,6 +32,7 @@ const PURE: &[&str] = &[
     "outrigger-admission",
     "outrigger-workloads",
     "outrigger-simulator",
+    "outrigger-explain",
 ];
 const IO: &[&str] = &["tokio", "hyper", "kube", "reqwest", "redb", "tonic", "rtnetlink"];
 

@@ -29,6 +29,7 @@ use crate::context::{Context, PodKey};
 use crate::env::PodAddresses;
 use crate::pod_table::{is_finished, is_static};
 use crate::prober::Prober;
+use crate::records::PodRecord;
 use crate::status;
 
 pub(crate) use memory::{forget, stored_pod, stored_pods, strays};
@@ -118,6 +119,7 @@ pub(crate) struct PodWorker {
     operations: JoinSet<Outcome>,
     memory: PodMemory,
     prober: Prober,
+    record: PodRecord,
     local: Local,
     published: Published,
     /// It comes from a file: its status goes to the mirror, whose uid is another (R14.5).
@@ -177,7 +179,8 @@ impl PodWorker {
         let is_static = is_static(&assignment.borrow().pod);
         let key = PodKey::of(&assignment.borrow().pod);
         let memory = memory::load(&context, &key.uid);
-        let prober = Prober::new(context.clone(), changed.clone());
+        let record = context.records.open(&key.uid);
+        let prober = Prober::new(context.clone(), changed.clone(), record.probes.clone());
         // What an earlier process mounted is still there; its disk tells that it saw the Pod, not how far it came.
         let seen_before = memory.start_time.is_some();
         let volumes = if seen_before { VolumesState::Unknown } else { VolumesState::Unmounted };
@@ -190,6 +193,7 @@ impl PodWorker {
             operations: JoinSet::new(),
             memory,
             prober,
+            record,
             local: Local { volumes, ..Local::default() },
             published,
             is_static,
@@ -269,6 +273,7 @@ impl PodWorker {
         }
         if forget {
             memory::forget(&self.context, &self.key);
+            self.context.records.prune(now.wall);
             self.context.start_latency.forget(&self.key.uid);
             return Turn::Forget;
         }
@@ -315,7 +320,7 @@ impl PodWorker {
             ips: self.context.config.node_ips.clone(),
             network_problem: self.context.node_state.now().network_problem,
         };
-        (self.context.decide)(&Input {
+        let input = Input {
             pod,
             desired,
             node: &node,
@@ -328,7 +333,10 @@ impl PodWorker {
             memory: &self.memory,
             gates: &Gates { static_pod: self.is_static, ..Gates::default() },
             now,
-        })
+        };
+        let decision = (self.context.decide)(&input);
+        self.record.note(&input, &decision);
+        decision
     }
 
     /// Where probes and hooks find the Pod.

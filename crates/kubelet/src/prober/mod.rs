@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
+use outrigger_explain::ProbeProgress;
 use outrigger_pod_lifecycle::{ProbeKind, ProbeTarget, ProbeVerdicts, Verdict, field_path};
 use outrigger_runtime::{IoOptions, RuntimeError};
 use tokio::io::AsyncReadExt as _;
@@ -18,13 +19,16 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use self::probe::{Outcome, probe};
-use self::worker::{Rhythm, Work};
+use self::worker::{Rhythm, Standing, Work};
 use crate::container::{Entry, find};
 use crate::context::Context;
 use crate::metrics::Probed;
+use crate::records::Progress;
 
 /// Bytes of a command's output that are kept.
 const MOST_OUTPUT: usize = 10 * 1024;
+/// Letters of it that `outrigger why` can show.
+const SHOWN_OUTPUT: usize = 400;
 
 type Verdicts = Arc<Mutex<BTreeMap<(String, ProbeKind), (String, Verdict)>>>;
 
@@ -34,6 +38,7 @@ pub(crate) struct Prober {
     context: Arc<Context>,
     workers: BTreeMap<(String, ProbeKind), Worker>,
     verdicts: Verdicts,
+    progress: Progress,
     changed: Arc<Notify>,
 }
 
@@ -51,9 +56,9 @@ impl Drop for Worker {
 }
 
 impl Prober {
-    /// `changed` is notified with every new verdict.
-    pub(crate) fn new(context: Arc<Context>, changed: Arc<Notify>) -> Self {
-        Self { context, workers: BTreeMap::new(), verdicts: Verdicts::default(), changed }
+    /// `changed` is notified with every new verdict; `progress` is kept as it is after every try.
+    pub(crate) fn new(context: Arc<Context>, changed: Arc<Notify>, progress: Progress) -> Self {
+        Self { context, workers: BTreeMap::new(), verdicts: Verdicts::default(), progress, changed }
     }
 
     /// Starts what is missing, ends what is no longer wanted, triggers what shall run at once.
@@ -63,6 +68,9 @@ impl Prober {
                 .iter()
                 .any(|t| t.container == *container && t.kind == *kind && t.instance == worker.instance)
         });
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.retain(|key, _| self.workers.contains_key(key));
+        drop(progress);
         for target in targets {
             let key = (target.container.clone(), target.kind);
             if let Some(worker) = self.workers.get(&key) {
@@ -83,6 +91,7 @@ impl Prober {
                 target: target.clone(),
                 trigger: trigger.clone(),
                 verdicts: self.verdicts.clone(),
+                progress: self.progress.clone(),
                 changed: self.changed.clone(),
             };
             let worker = Worker { instance: target.instance.clone(), trigger, task: tokio::spawn(run.run()) };
@@ -124,6 +133,7 @@ struct Run {
     target: ProbeTarget,
     trigger: Arc<Notify>,
     verdicts: Verdicts,
+    progress: Progress,
     changed: Arc<Notify>,
 }
 
@@ -177,6 +187,27 @@ impl Work for Run {
             let path = field_path(self.entry.role, &self.target.container);
             self.context.events.warning(&self.pod, &path, reason, text);
         }
+    }
+
+    fn tried(&self, outcome: &Outcome, standing: Standing) {
+        let output = match outcome {
+            Outcome::Success => String::new(),
+            Outcome::Warning(text) | Outcome::Failure(text) | Outcome::Error { text, .. } => {
+                text.chars().take(SHOWN_OUTPUT).collect()
+            }
+        };
+        let now = self.context.clock.now().wall;
+        let progress = ProbeProgress {
+            container: self.target.container.clone(),
+            kind: self.target.kind,
+            success: standing.run.map(|(result, _)| result == Verdict::Success),
+            in_a_row: standing.run.map_or(0, |(_, length)| length),
+            needed: standing.needed,
+            output,
+            next: standing.next.and_then(|wait| now.checked_add(wait).ok()),
+        };
+        let key = (self.target.container.clone(), self.target.kind);
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).insert(key, progress);
     }
 
     fn verdict(&self, verdict: Verdict) {

@@ -51,8 +51,21 @@ pub(super) trait Work: Sync {
     async fn probe(&self) -> Outcome;
     /// Every outcome, and how long it took to get it.
     fn outcome(&self, outcome: &Outcome, took: Duration);
+    /// How it stands after every try; before the verdict, if there is one.
+    fn tried(&self, _outcome: &Outcome, _standing: Standing) {}
     /// Whenever the thresholds are met.
     fn verdict(&self, verdict: Verdict);
+}
+
+/// How a probe stands after a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// The newest result, and how many in a row were equal; `None` while there were only errors.
+    pub(super) run: Option<(Verdict, u32)>,
+    /// So many of them make a verdict.
+    pub(super) needed: u32,
+    /// Until the next try, if there is one.
+    pub(super) next: Option<Duration>,
 }
 
 /// Probes until a verdict that ends it (R6.7). `trigger` asks for a probe at once; the period restarts from it (R6.10).
@@ -65,21 +78,22 @@ pub(super) async fn run(rhythm: Rhythm, trigger: &Notify, work: &impl Work) {
         let began = Instant::now();
         let outcome = with_retries(work).await;
         work.outcome(&outcome, began.elapsed());
-        let step = match outcome {
+        let step = match &outcome {
             Outcome::Success | Outcome::Warning(_) => thresholds.step(Verdict::Success),
             Outcome::Failure(_) => thresholds.step(Verdict::Failure),
             Outcome::Error { .. } => None,
         };
+        let ends = match (rhythm.kind, step) {
+            (ProbeKind::Startup, Some(_)) | (ProbeKind::Liveness, Some(Verdict::Failure)) => true,
+            (ProbeKind::Startup | ProbeKind::Liveness | ProbeKind::Readiness, _) => false,
+        };
+        let next = (!ends).then(|| rhythm.period.saturating_sub(began.elapsed()));
+        work.tried(&outcome, thresholds.standing(next));
         if let Some(verdict) = step {
             work.verdict(verdict);
-            let ends = match rhythm.kind {
-                ProbeKind::Startup => true,
-                ProbeKind::Liveness => verdict == Verdict::Failure,
-                ProbeKind::Readiness => false,
-            };
-            if ends {
-                return;
-            }
+        }
+        if ends {
+            return;
         }
         let _ = tokio::time::timeout_at(began + rhythm.period, trigger.notified()).await;
     }
@@ -110,11 +124,19 @@ impl Thresholds {
             _ => 1,
         };
         self.run = Some((result, length));
-        let needed = match result {
+        (length >= self.needed(result)).then_some(result)
+    }
+
+    const fn needed(&self, result: Verdict) -> u32 {
+        match result {
             Verdict::Success => self.rhythm.successes,
             Verdict::Failure => self.rhythm.failures,
-        };
-        (length >= needed).then_some(result)
+        }
+    }
+
+    fn standing(&self, next: Option<Duration>) -> Standing {
+        let result = self.run.map_or(Verdict::Failure, |(result, _)| result);
+        Standing { run: self.run, needed: self.needed(result), next }
     }
 }
 
@@ -143,6 +165,7 @@ mod tests {
         probes: Mutex<Vec<u64>>,
         outcomes: Mutex<Vec<Outcome>>,
         verdicts: Mutex<Vec<(u64, Verdict)>>,
+        standings: Mutex<Vec<Standing>>,
     }
 
     impl Play {
@@ -180,6 +203,10 @@ mod tests {
             self.outcomes.lock().unwrap().push(outcome.clone());
         }
 
+        fn tried(&self, _: &Outcome, standing: Standing) {
+            self.standings.lock().unwrap().push(standing);
+        }
+
         fn verdict(&self, verdict: Verdict) {
             self.verdicts.lock().unwrap().push((self.second(), verdict));
         }
@@ -195,6 +222,7 @@ mod tests {
             probes: Mutex::default(),
             outcomes: Mutex::default(),
             verdicts: Mutex::default(),
+            standings: Mutex::default(),
         };
         let trigger = Notify::new();
         let pull = async {
@@ -264,6 +292,20 @@ mod tests {
         let of =
             |portion| Rhythm::new(ProbeKind::Liveness, &probe(0, 20, 3, 1), Duration::ZERO, portion).first;
         assert_eq!([of(None), of(Some(0.25)), of(Some(7.0))].map(|it| it.as_secs()), [0, 5, 20]);
+    }
+
+    /// R6.6, R6.7: how many tries of how many, and when the next one is, if any.
+    #[tokio::test(start_paused = true)]
+    async fn standings() {
+        let startup = rhythm(ProbeKind::Startup, &probe(0, 5, 3, 1));
+        let seen = play(startup, &[], Duration::from_secs(2), &[error(), error(), error(), bad(), bad(), bad()]).await;
+        let standing = |length: u32, next: Option<u64>| Standing {
+            run: (length > 0).then_some((Verdict::Failure, length)),
+            needed: 3,
+            next: next.map(Duration::from_secs),
+        };
+        let want = [standing(0, Some(0)), standing(1, Some(3)), standing(2, Some(3)), standing(3, None)];
+        assert_eq!(*seen.standings.lock().unwrap(), want);
     }
 
     /// R6.10: triggered runs count, and the period begins anew.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use http::{Method, Request, Response};
 use k8s_openapi::api::core::v1::Pod;
 use outrigger_api::StatusError;
-use outrigger_streaming::agent::{HttpBody, NodeAgent as _};
+use outrigger_streaming::agent::{ContainerTarget, HttpBody, NodeAgent as _};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -126,6 +126,7 @@ impl NodeServer {
                 }
                 Err(error) => failed(&StatusError::internal(error)),
             },
+            Route::Timeline(target) => self.timeline(&target),
             // KEP-2008's answer of a runtime that cannot freeze containers.
             Route::Checkpoint(target) => {
                 text(501, format!("checkpointing of {} is not supported by this runtime\n", target.container))
@@ -137,6 +138,15 @@ impl NodeServer {
     fn pods(&self) -> Value {
         let pods: Vec<Value> = self.context.pods.pods().iter().map(|pod| json!(**pod)).collect();
         json!({ "kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods })
+    }
+
+    /// The record of a Pod, also of one that has been gone for a while.
+    fn timeline(&self, target: &ContainerTarget) -> Response<HttpBody> {
+        let now = self.context.clock.now().wall;
+        match self.context.records.find(&target.namespace, &target.pod, &target.uid, now) {
+            Some(report) => json_answer(&json!(report)),
+            None => text(404, format!("no record of pod {}/{}\n", target.namespace, target.pod)),
+        }
     }
 
     /// N3: what the runtime has.

@@ -23,6 +23,8 @@ pub(super) enum Route {
     MetricsResource,
     MetricsProbes,
     Checkpoint(ContainerTarget),
+    /// Not upstream's: what was decided about a Pod (`outrigger why`, `outrigger timeline`).
+    Timeline(ContainerTarget),
 }
 
 impl Route {
@@ -54,6 +56,7 @@ impl Route {
             ("run", _) => of_container().map(Self::Run),
             ("portForward", _) => of_pod().map(Self::PortForward),
             ("containerLogs", _) => three().map(Self::ContainerLogs),
+            ("timeline", _) => of_pod().map(Self::Timeline),
             ("checkpoint", _) => three().map(Self::Checkpoint),
             ("pods", []) => Some(Self::Pods),
             ("runningpods", []) => Some(Self::RunningPods),
@@ -89,6 +92,7 @@ impl Route {
             Self::MetricsResource => "metrics/resource",
             Self::MetricsProbes => "metrics/probes",
             Self::Checkpoint(_) => "checkpoint",
+            Self::Timeline(_) => "timeline",
         }
     }
 
@@ -139,7 +143,7 @@ pub(super) fn permission(method: &Method, path: &str) -> (&'static str, Vec<&'st
         vec!["log"]
     } else if below("/checkpoint") {
         vec!["checkpoint"]
-    } else if below("/pods") || below("/runningpods") {
+    } else if below("/pods") || below("/runningpods") || below("/timeline") {
         vec!["pods", "proxy"]
     } else if below("/healthz") {
         vec!["healthz", "proxy"]
@@ -172,6 +176,8 @@ mod tests {
         assert_eq!(route("/portForward/ns/p/u"), Some(Route::PortForward(target("u", ""))));
         assert_eq!(route("/containerLogs/ns/p/c"), Some(Route::ContainerLogs(target("", "c"))));
         assert_eq!(route("/containerLogs/ns/p/u/c"), None);
+        assert_eq!(route("/timeline/ns/p"), Some(Route::Timeline(target("", ""))));
+        assert_eq!(route("/timeline/ns/p/u"), Some(Route::Timeline(target("u", ""))));
         assert_eq!(route("/checkpoint/ns/p/c"), Some(Route::Checkpoint(target("", "c"))));
         assert_eq!(route("/runningpods/"), Some(Route::RunningPods));
         assert_eq!(route("/healthz/syncloop"), Some(Route::Healthz("syncloop".into())));
@@ -191,6 +197,7 @@ mod tests {
         assert_eq!(of(Method::GET, "/logs/messages"), ("get", vec!["log"]));
         assert_eq!(of(Method::POST, "/checkpoint/n/p/c"), ("create", vec!["checkpoint"]));
         assert_eq!(of(Method::GET, "/runningpods/"), ("get", vec!["pods", "proxy"]));
+        assert_eq!(of(Method::GET, "/timeline/n/p"), ("get", vec!["pods", "proxy"]));
         assert_eq!(of(Method::GET, "/healthz/ping"), ("get", vec!["healthz", "proxy"]));
         assert_eq!(of(Method::PUT, "/configz"), ("update", vec!["configz", "proxy"]));
         assert_eq!(of(Method::POST, "/exec/n/p/c"), ("create", vec!["proxy"]));

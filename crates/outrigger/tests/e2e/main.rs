@@ -1,6 +1,7 @@
 //! The whole program with its real counterparts: kubectl in front, a registry behind. Needs root.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod ask;
 mod etcd;
 mod examples;
 mod features;

@@ -40,7 +40,7 @@ impl Turn<'_> {
     }
 
     /// R7.3: a process whose postStart hook has not ended is not shown running.
-    pub(super) fn shows_running(&self, entry: &Entry<'_>) -> bool {
+    pub(crate) fn shows_running(&self, entry: &Entry<'_>) -> bool {
         let Some(instance) = entry.running() else { return false };
         !entry.definition.has_post_start()
             || self.memory_of(entry.name()).post_start_done.as_deref() == Some(&instance.id)

@@ -8,11 +8,13 @@
 //! |---|---|
 //! | `lives` | I1, I2, I3, I9, I13: when an instance may begin |
 //! | `stops` | I4, I5, I6: how a Pod stops |
+//! | `waiting` | W1: why containers wait |
 //! | `status` | I7, I8, I10, I11, I12, I14: what clients see |
 
 mod lives;
 mod status;
 mod stops;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,7 +30,8 @@ use stops::Stopping;
 pub struct Violation {
     /// Since the beginning of the simulation.
     pub at: Duration,
-    /// `I1` to `I14`; `P1` and `P2` for a Pod that gets stuck or does not go.
+    /// `I1` to `I14`; `P1` and `P2` for a Pod that gets stuck or does not go; `W1` for a container that waits without
+    /// a reason, or with one too many.
     pub rule: &'static str,
     /// What was seen.
     pub what: String,

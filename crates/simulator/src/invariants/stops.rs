@@ -47,6 +47,7 @@ impl Checker {
     ) {
         self.check_starts(now, pod, facts, decision);
         self.check_conditions(now, decision);
+        self.check_waiting(now, pod, facts, decision);
         let termination = match &decision.memory.worker {
             Worker::Syncing => None,
             Worker::Terminating(termination) | Worker::Terminated(termination) => Some(termination.clone()),

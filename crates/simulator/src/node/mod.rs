@@ -26,6 +26,7 @@ use crate::invariants::Checker;
 use crate::script::Script;
 use crate::timeline::{Entry, What};
 pub(crate) use ask::statuses;
+pub use probes::ProbeRun;
 use probes::ProbeWorker;
 
 /// How the node decides; [`outrigger_pod_lifecycle::decide`], or a test's broken variant of it.

@@ -22,7 +22,43 @@ pub(crate) struct ProbeWorker {
     over: bool,
 }
 
+/// How one probe of one container stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeRun {
+    /// Whose.
+    pub container: String,
+    /// Which.
+    pub kind: ProbeKind,
+    /// The newest result, and how many in a row were equal.
+    pub run: Option<(Verdict, u32)>,
+    /// What a failing try says now.
+    pub output: String,
+    /// So many equal results make a verdict.
+    pub needed: u32,
+    /// When it is tried next, since the beginning of the simulation; `None` if it is not.
+    pub due: Option<Duration>,
+}
+
 impl Node {
+    /// How the probes of a Pod stand that are being made.
+    pub fn probe_runs(&self, pod: PodIndex) -> Vec<ProbeRun> {
+        let slot = &self.slots[pod.0];
+        let probes = slot.worker.iter().flat_map(|worker| &worker.probes);
+        let run = |((container, kind), probe): (&(String, ProbeKind), &ProbeWorker)| {
+            let health = slot.health(container, &probe.instance, *kind);
+            let output = health.try_at(self.now.saturating_sub(probe.started)).err().unwrap_or_default();
+            let spec = slot.probe_of(container, *kind)?;
+            let needed = match probe.run.map_or(Verdict::Failure, |(verdict, _)| verdict) {
+                Verdict::Success => positive(spec.success_threshold, 1),
+                Verdict::Failure => positive(spec.failure_threshold, 3),
+            };
+            let due = (!probe.over).then_some(probe.due.0);
+            let (container, output) = (container.clone(), output.to_owned());
+            Some(ProbeRun { container, kind: *kind, run: probe.run, output, needed, due })
+        };
+        probes.filter_map(run).collect()
+    }
+
     /// Starts missing workers and ends others.
     pub(super) fn adjust_probes(&mut self, pod: PodIndex, targets: &[ProbeTarget]) {
         let Some(worker) = &mut self.slots[pod.0].worker else { return };

@@ -62,15 +62,20 @@ impl Node {
             self.remove(pod, false);
             return;
         }
+        // R8.2
+        let due = now.saturating_add(Duration::from_secs(wanted)).unwrap_or(now);
         self.change(pod, |object| {
             let metadata = &mut object.metadata;
             let wanted = wanted.cast_signed();
             match metadata.deletion_grace_period_seconds {
                 Some(current) if current <= wanted => {}
-                Some(_) => metadata.deletion_grace_period_seconds = Some(wanted),
+                Some(_) => {
+                    metadata.deletion_timestamp = Some(Time(due));
+                    metadata.deletion_grace_period_seconds = Some(wanted);
+                }
                 None => {
                     metadata.generation = metadata.generation.map(|generation| generation + 1);
-                    metadata.deletion_timestamp = Some(Time(now));
+                    metadata.deletion_timestamp = Some(Time(due));
                     metadata.deletion_grace_period_seconds = Some(wanted);
                 }
             }

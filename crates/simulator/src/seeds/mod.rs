@@ -146,7 +146,7 @@ fn stuck(node: &Node, pod: PodIndex) -> Option<String> {
         | WaitingFor::Done => None,
     };
     let waits = decision.waiting.iter().find_map(waits_for_nothing);
-    let idle = !node.is_running(pod) && !decision.waiting.iter().any(|(_, why)| *why == WaitingFor::Done);
+    let idle = !node.is_running(pod);
     waits.or_else(|| idle.then(|| "nothing runs, and nothing is under way".into()))
 }
 
