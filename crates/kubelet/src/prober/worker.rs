@@ -298,7 +298,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn standings() {
         let startup = rhythm(ProbeKind::Startup, &probe(0, 5, 3, 1));
-        let seen = play(startup, &[], Duration::from_secs(2), &[error(), error(), error(), bad(), bad(), bad()]).await;
+        let seen =
+            play(startup, &[], Duration::from_secs(2), &[error(), error(), error(), bad(), bad(), bad()])
+                .await;
         let standing = |length: u32, next: Option<u64>| Standing {
             run: (length > 0).then_some((Verdict::Failure, length)),
             needed: 3,
