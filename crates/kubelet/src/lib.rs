@@ -1,7 +1,7 @@
 //! The node agent: registers the node, watches the Pods bound to it and drives one task per Pod around the pure
 //! decision of `outrigger-pod-lifecycle`.
 //!
-//! A task gathers facts, asks for a decision, makes its memory durable, publishes its status and begins its actions;
+//! A task gathers facts, asks for a decision, writes its memory down, publishes its status and begins its actions;
 //! what the actions leave behind are the next turn's facts. This crate decides nothing about containers and starts
 //! no processes itself: it carries out decisions through the runtime, network and image seams. Start reading at
 //! [`Kubelet::run`], then `pod_workers`.

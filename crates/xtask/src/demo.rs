@@ -25,7 +25,7 @@ pub(crate) fn run(images: Images) -> Result<(), Failure> {
     require_root("demo")?;
     tools::for_demo()?;
     println!("== build");
-    finish(&mut cargo(&["build", "--release", "--quiet", "-p", "outrigger"]))?;
+    finish(&mut cargo(&["build", "--release", "-p", "outrigger"]))?;
     let folder = target().join("demo");
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let fixtures = match images {

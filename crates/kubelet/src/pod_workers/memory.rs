@@ -2,7 +2,7 @@
 //! agent was down is still stopped as its spec says (R8.5).
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Pod;
@@ -51,7 +51,8 @@ fn read(path: &Path) -> Option<StoredPod> {
     }
 }
 
-/// Durable on return: written beside, flushed, renamed.
+/// Written beside and renamed, so that a process that dies leaves the old or the new one. It is not synced: a power failure
+/// takes every sandbox along, and then the Pod begins anew whatever was remembered of it (R2.8, R2.10).
 pub(super) fn save(context: &Context, pod: &Pod, memory: &PodMemory) -> io::Result<()> {
     #[derive(Serialize)]
     struct Stored<'a> {
@@ -61,9 +62,7 @@ pub(super) fn save(context: &Context, pod: &Pod, memory: &PodMemory) -> io::Resu
     let folder = context.pod_dir(pod.metadata.uid.as_deref().unwrap_or_default());
     fs::create_dir_all(&folder)?;
     let temporary = folder.join("memory.json.new");
-    let mut file = fs::File::create(&temporary)?;
-    file.write_all(&serde_json::to_vec(&Stored { pod, memory })?)?;
-    file.sync_data()?;
+    fs::write(&temporary, serde_json::to_vec(&Stored { pod, memory })?)?;
     fs::rename(&temporary, folder.join(FILE))
 }
 
