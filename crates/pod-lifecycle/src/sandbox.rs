@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::backoff::RETRY;
 use crate::decision::{Action, WaitingFor};
-use crate::input::InstanceState;
+use crate::input::{InstanceState, SandboxOperation};
 use crate::reason::{EventReason, FailureReason};
 use crate::turn::Turn;
 
@@ -34,6 +34,11 @@ impl Turn<'_> {
 
     /// Makes sure of a sandbox, as far as one turn goes.
     pub(crate) fn sandbox(&mut self) -> Sandbox {
+        // One that is being made may be listed before it is ready; that is no change (R2.10).
+        if self.input.sandbox_operation == Some(SandboxOperation::Creating) {
+            self.wait_for_sandbox();
+            return Sandbox::NotYet;
+        }
         let Some(newest) = self.newest_sandbox() else { return self.create_sandbox(0) };
         if !self.needs_sandbox() {
             self.memory.replacing_sandbox = false;

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::sim::{Run, Sim, exits, serve};
 use outrigger_pod_lifecycle::{Desired, FailureReason};
+use outrigger_simulator::{Chaos, Odds, Rng};
 
 fn full(policy: &str) -> Sim {
     Sim::new(json!({
@@ -144,6 +145,19 @@ fn a_sandbox_is_tried_again() {
         ["0", "10"].map(|at| format!("{at} FailedCreatePodSandBox: Failed to create pod sandbox: no luck"))
     );
     assert_eq!(sim.phase(), "Succeeded");
+}
+
+// R2.10: looked at again while it is still being made, which runtimes list too, the first sandbox is no change.
+#[test]
+fn a_sandbox_in_the_making_is_no_change() {
+    for seed in 0..20 {
+        let mut sim = full("Always").script("i", [exits(1, 0)]);
+        let slow = Odds { slow: 1000, slow_ms: 4000, repeated: 1000, ..Odds::default() };
+        sim.node.chaos = Chaos::new(Rng::new(seed), slow);
+        sim.run(60);
+        assert_eq!(sim.lines(&["sandbox #"]).len(), 1, "seed {seed}");
+        assert!(sim.events_with("SandboxChanged").is_empty(), "seed {seed}: {:?}", sim.events());
+    }
 }
 
 // R2.9, R2.10, R3.9, I9, I10

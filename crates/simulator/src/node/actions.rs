@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PodStatus;
-use outrigger_pod_lifecycle::{Action, HookState, Operation, SandboxOperation, StopSignal, VolumesState};
+use outrigger_pod_lifecycle::{
+    Action, HookState, Operation, SandboxFacts, SandboxOperation, StopSignal, VolumesState,
+};
 
 use super::{Event, Node, Planned, PodIndex, Small};
 use crate::timeline::What;
@@ -86,6 +88,11 @@ impl Node {
         worker.sandbox_operation = Some(SandboxOperation::Creating);
         self.note(pod, || What::CreateSandbox { attempt });
         let slot = self.slot(pod);
+        // A runtime lists what it is still making.
+        let host_network = slot.uses_host_network();
+        let id = format!("s{attempt}");
+        slot.sandboxes.retain(|sandbox| sandbox.id != id);
+        slot.sandboxes.push(SandboxFacts { id, attempt, ready: false, ips: Vec::new(), host_network });
         let scripted = slot.sandbox_failures > 0;
         slot.sandbox_failures = slot.sandbox_failures.saturating_sub(1);
         let fails = self.fails(pod) || scripted;

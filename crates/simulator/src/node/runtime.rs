@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use outrigger_pod_lifecycle::{
     ContainerFacts, Exit, Failure, FailureReason, HookState, Instance, InstanceState, Operation,
-    SandboxFacts, VolumesState, definition_hash,
+    VolumesState, definition_hash,
 };
 
 use super::{Event, Node, Planned, PodIndex, Slot, Small};
@@ -128,15 +128,12 @@ impl Node {
             worker.sandbox_operation = None;
             worker.sandbox_failure = failure;
         }
-        if !fails {
+        if fails {
+            slot.sandboxes.retain(|sandbox| sandbox.attempt != attempt);
+        } else if let Some(made) = slot.sandboxes.iter_mut().find(|sandbox| sandbox.attempt == attempt) {
             let address = std::net::Ipv4Addr::new(10, 1, 0, 2).into();
-            slot.sandboxes.push(SandboxFacts {
-                id: format!("s{attempt}"),
-                attempt,
-                ready: true,
-                ips: if host_network { Vec::new() } else { vec![address] },
-                host_network,
-            });
+            made.ready = true;
+            made.ips = if host_network { Vec::new() } else { vec![address] };
         }
         true
     }
