@@ -203,7 +203,7 @@ fn choose(pod: &Pod, wanted: &str) -> Result<String, StatusError> {
     if let [only] = apps {
         return Ok(only.name.clone());
     }
-    let all: Vec<String> = entries(pod).map(|entry| entry.container.name).collect();
+    let all: Vec<String> = entries(pod).map(|entry| entry.container.name.clone()).collect();
     let all = all.join(" ");
     Err(StatusError::bad_request(format!(
         "a container name must be specified for pod {name}, choose one of: [{all}]"

@@ -34,10 +34,12 @@ pub(crate) fn same_resources(a: &Pod, b: &Pod) -> bool {
     let same = |a: &[Container], b: &[Container]| {
         a.iter().map(|container| &container.resources).eq(b.iter().map(|container| &container.resources))
     };
-    let inits = |list: &Option<Vec<Container>>| list.clone().unwrap_or_default();
+    fn inits(list: Option<&Vec<Container>>) -> &[Container] {
+        list.map(Vec::as_slice).unwrap_or_default()
+    }
     a.resources == b.resources
         && same(&a.containers, &b.containers)
-        && same(&inits(&a.init_containers), &inits(&b.init_containers))
+        && same(inits(a.init_containers.as_ref()), inits(b.init_containers.as_ref()))
 }
 
 /// Whether `asked` can be granted beside `others`, who keep what they have.

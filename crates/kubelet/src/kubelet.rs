@@ -31,7 +31,7 @@ use crate::metrics::{MeasuredRuntime, Metrics, StartLatency};
 use crate::node_state::{SharedNodeState, refusal};
 use crate::node_status::{self, Machine};
 use crate::objects::Objects;
-use crate::pod_table::{Handle, PodTable, is_finished};
+use crate::pod_table::{Handle, PodTable};
 use crate::pod_workers::{Assignment, PodWorker, forget, stored_pod, stored_pods, strays};
 use crate::records::Records;
 use crate::server::{Listeners, NodeServer};
@@ -251,7 +251,11 @@ impl Pods {
         let asked = Arc::new(pod);
         if let Some(handle) = self.context.pods.ask(&uid, &asked) {
             handle.assignment.send_modify(|assignment| {
-                assignment.pod = Arc::new(with_resources_of(&asked, &assignment.pod));
+                assignment.pod = if same_resources(&asked, &assignment.pod) {
+                    Arc::clone(&asked)
+                } else {
+                    Arc::new(with_resources_of(&asked, &assignment.pod))
+                };
             });
             return;
         }
@@ -266,8 +270,7 @@ impl Pods {
         if !self.listed {
             return;
         }
-        let mut asking = self.context.pods.all();
-        asking.retain(Handle::is_asking);
+        let mut asking = self.context.pods.asking();
         asking.sort_by_key(|handle| {
             std::cmp::Reverse(handle.asked.spec.as_ref().and_then(|spec| spec.priority))
         });
@@ -364,14 +367,5 @@ impl Pods {
                 warn!(sandbox = sandbox.id, problem, "not removed");
             }
         }
-    }
-}
-
-impl Handle {
-    /// Whether it asks for other resources than it has, or did a moment ago.
-    fn is_asking(&self) -> bool {
-        let assignment = self.assignment.borrow();
-        let differs = !same_resources(&self.asked, &assignment.pod);
-        (differs || assignment.pending.is_some()) && !is_finished(&self.asked)
     }
 }

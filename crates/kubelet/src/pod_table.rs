@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use outrigger_pod_lifecycle::Desired;
 use tokio::sync::{Notify, watch};
 
+use crate::allocation::same_resources;
 use crate::pod_workers::Assignment;
 
 /// One Pod's worker, seen from outside.
@@ -21,6 +22,15 @@ pub(crate) struct Handle {
     pub(crate) mirrored: Arc<Notify>,
     /// Where it is to be seen that its containers have all stopped for good.
     pub(crate) stopped: watch::Receiver<bool>,
+}
+
+impl Handle {
+    /// Whether it asks for other resources than it has, or did a moment ago.
+    fn is_asking(&self) -> bool {
+        let assignment = self.assignment.borrow();
+        let differs = !same_resources(&self.asked, &assignment.pod);
+        (differs || assignment.pending.is_some()) && !is_finished(&self.asked)
+    }
 }
 
 /// The Pods, by uid. Clones share it.
@@ -58,12 +68,12 @@ impl PodTable {
 
     /// All of them, in the order of namespace and name.
     pub(crate) fn all(&self) -> Vec<Handle> {
-        let mut all: Vec<Handle> = self.handles().values().cloned().collect();
-        all.sort_by_key(|handle| {
-            let pod = handle.assignment.borrow();
-            (pod.pod.metadata.namespace.clone(), pod.pod.metadata.name.clone())
-        });
-        all
+        in_order(self.handles().values().cloned().collect())
+    }
+
+    /// Those that ask for resources they were not granted yet, in the same order.
+    pub(crate) fn asking(&self) -> Vec<Handle> {
+        in_order(self.handles().values().filter(|handle| handle.is_asking()).cloned().collect())
     }
 
     /// All Pods, in the order of namespace and name.
@@ -122,6 +132,15 @@ impl PodTable {
             may
         })
     }
+}
+
+/// By namespace and name.
+fn in_order(mut handles: Vec<Handle>) -> Vec<Handle> {
+    handles.sort_by_cached_key(|handle| {
+        let pod = handle.assignment.borrow();
+        (pod.pod.metadata.namespace.clone(), pod.pod.metadata.name.clone())
+    });
+    handles
 }
 
 /// Whether its phase is final.

@@ -20,7 +20,7 @@ use crate::volumes;
 pub(crate) struct StartRequest<'a> {
     pub(crate) context: &'a Context,
     pub(crate) pod: &'a Pod,
-    pub(crate) entry: &'a Entry,
+    pub(crate) entry: &'a Entry<'a>,
     /// Its restart count.
     pub(crate) attempt: u32,
     pub(crate) image: &'a Image,

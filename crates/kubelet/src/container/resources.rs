@@ -110,7 +110,7 @@ pub(crate) fn pod_resources(pod: &Pod) -> Resources {
 }
 
 /// R13.15. `node_memory` in bytes.
-pub(crate) fn oom_score_adj(pod: &Pod, entry: &Entry, node_memory: u64) -> i32 {
+pub(crate) fn oom_score_adj(pod: &Pod, entry: &Entry<'_>, node_memory: u64) -> i32 {
     let critical = pod.spec.as_ref().and_then(|spec| spec.priority).is_some_and(|it| it >= NODE_CRITICAL);
     match qos(pod) {
         _ if critical => -997,

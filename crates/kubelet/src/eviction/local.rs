@@ -90,7 +90,7 @@ fn excess(pod: &Pod, used: &Used) -> Option<String> {
             return Some(format!("Usage of EmptyDir volume \"{name}\" exceeds the limit \"{text}\". "));
         }
     }
-    let containers: Vec<Container> = entries(pod).map(|entry| entry.container).collect();
+    let containers: Vec<Container> = entries(pod).map(|entry| entry.container.into_owned()).collect();
     let limits: Vec<u64> = containers.iter().filter_map(|it| Some(limit_of(it)?.1)).collect();
     // The total holds only if every container has a limit.
     if !limits.is_empty() && limits.len() == containers.len() {

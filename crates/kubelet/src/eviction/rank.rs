@@ -70,7 +70,7 @@ pub(crate) fn message(met: &Met, candidate: &Candidate) -> String {
     };
     for (name, bytes) in used {
         let entry = entries(&candidate.pod).find(|entry| entry.container.name == *name);
-        let requests = entry.and_then(|entry| entry.container.resources?.requests);
+        let requests = entry.and_then(|entry| entry.container.resources.clone()?.requests);
         let request = requests.and_then(|all| all.get(resource)?.0.parse::<outrigger_api::Quantity>().ok());
         let request = request.and_then(|quantity| u64::try_from(quantity.value()).ok()).unwrap_or(0);
         if *bytes > request {

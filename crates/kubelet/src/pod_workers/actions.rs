@@ -15,7 +15,7 @@ use tracing::{error, warn};
 
 use super::start::{Start, StartFailure};
 use super::{Outcome, PodWorker, RETRY, SmallKey, Starting, is_kill, sandbox};
-use crate::container::{find, labels};
+use crate::container::{Entry, find, labels};
 use crate::hooks::run_hook;
 use crate::volumes;
 
@@ -154,7 +154,7 @@ impl PodWorker {
             context: self.context.clone(),
             pod: pod.clone(),
             target: entry.target.as_ref().and_then(|target| self.running(target)),
-            entry,
+            entry: entry.into_owned(),
             attempt,
             sandbox: sandbox.to_owned(),
             pod_ips: self.pod_ips(sandbox, status),
@@ -184,7 +184,7 @@ impl PodWorker {
 
     fn hook(&mut self, pod: &Arc<Pod>, name: &str, instance: &str, pre_stop: bool, status: &PodStatus) {
         let key = (instance.to_owned(), pre_stop);
-        let Some(entry) = find(pod, name) else { return };
+        let Some(entry) = find(pod, name).map(Entry::into_owned) else { return };
         let lifecycle = entry.container.lifecycle.clone().unwrap_or_default();
         let handler = if pre_stop { lifecycle.pre_stop } else { lifecycle.post_start };
         let Some(handler) = handler else { return };
@@ -228,7 +228,7 @@ impl PodWorker {
         let Some(container) = all.into_iter().find(|container| container.id == instance) else {
             return SIGTERM;
         };
-        let lifecycle = find(pod, &container.name).and_then(|entry| entry.container.lifecycle);
+        let lifecycle = find(pod, &container.name).and_then(|entry| entry.container.lifecycle.clone());
         let own = lifecycle.and_then(|lifecycle| lifecycle.stop_signal);
         let image = container.labels.get(labels::STOP_SIGNAL).filter(|signal| !signal.is_empty());
         own.as_ref().or(image).and_then(|text| signal_number(text)).unwrap_or(SIGTERM)

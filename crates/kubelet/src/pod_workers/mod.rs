@@ -146,8 +146,8 @@ struct Local {
     refreshing: bool,
     messages: HashMap<String, String>,
     confirming: bool,
-    /// Labels and annotations as of the last turn.
-    metadata: Option<[Option<BTreeMap<String, String>>; 2]>,
+    /// The Pod as of the last turn.
+    seen: Option<Arc<Pod>>,
     resizing: bool,
     resize_failure: Option<(String, outrigger_api::MonoTime)>,
     /// The Pod as it was last written down.
@@ -382,10 +382,13 @@ impl PodWorker {
     }
 
     /// R12.24: labels and annotations that changed are shown without waiting for the next round.
-    fn note_metadata(&mut self, pod: &Pod) {
-        let now = [pod.metadata.labels.clone(), pod.metadata.annotations.clone()];
-        let before = self.local.metadata.replace(now.clone());
-        if before.is_some_and(|before| before != now) {
+    fn note_metadata(&mut self, pod: &Arc<Pod>) {
+        let before = self.local.seen.replace(Arc::clone(pod));
+        let same = |before: &Pod| {
+            before.metadata.labels == pod.metadata.labels
+                && before.metadata.annotations == pod.metadata.annotations
+        };
+        if before.is_some_and(|before| !same(&before)) {
             self.refresh_volumes();
         }
     }

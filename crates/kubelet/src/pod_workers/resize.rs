@@ -78,7 +78,7 @@ fn steps(pod: &Pod, instances: &[Container], pod_level: Option<ResourceRequireme
     let mut before = pod.clone();
     let mut running = Vec::new();
     for entry in entries(pod).filter(|entry| entry.role != Role::Ephemeral) {
-        let wanted = entry.container;
+        let wanted = entry.container.into_owned();
         let found = instances.iter().rev().find(|instance| {
             instance.name == wanted.name && matches!(instance.state, ContainerState::Running { .. })
         });

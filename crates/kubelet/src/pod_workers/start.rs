@@ -26,7 +26,7 @@ pub(super) enum StartFailure {
 pub(super) struct Start {
     pub(super) context: Arc<Context>,
     pub(super) pod: Arc<Pod>,
-    pub(super) entry: Entry,
+    pub(super) entry: Entry<'static>,
     pub(super) attempt: u32,
     pub(super) sandbox: String,
     pub(super) pod_ips: Vec<String>,
