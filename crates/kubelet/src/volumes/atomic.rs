@@ -6,16 +6,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown, symlink};
 use std::path::Path;
 
 use super::{MountError, ownership};
 
 /// One file of a volume.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct File {
     pub(super) content: Vec<u8>,
     pub(super) mode: u32,
+    /// Root if nobody.
+    pub(super) owner: Option<u32>,
 }
 
 /// By path relative to the volume; no path is absolute or has `..` elements.
@@ -37,6 +39,9 @@ pub(super) fn write(root: &Path, files: &Files, stamp: &str, group: Option<u32>)
         let parent = path.parent().unwrap_or(&fresh);
         fs::create_dir_all(parent).map_err(MountError::io("make", parent))?;
         fs::write(&path, &file.content).map_err(MountError::io("write", &path))?;
+        if file.owner.is_some() {
+            lchown(&path, file.owner, None).map_err(MountError::io("change owner of", &path))?;
+        }
         ownership::set_mode(&path, file.mode)?;
     }
     ownership::give_to_readers(&fresh, group)?;
@@ -79,8 +84,11 @@ fn same(data: &Path, files: &Files, group: Option<u32>) -> bool {
     count(data) == files.len()
         && files.iter().all(|(name, file)| {
             let path = data.join(name);
-            let mode = fs::metadata(&path).map(|meta| meta.permissions().mode() & 0o777);
-            mode.is_ok_and(|mode| mode == (file.mode & 0o777) | extra)
+            let looks = |meta: fs::Metadata| {
+                let mode = meta.permissions().mode() & 0o777;
+                mode == (file.mode & 0o777) | extra && file.owner.is_none_or(|owner| owner == meta.uid())
+            };
+            fs::metadata(&path).is_ok_and(looks)
                 && fs::read(&path).is_ok_and(|content| content == file.content)
         })
 }
@@ -95,7 +103,7 @@ mod tests {
     use super::*;
 
     fn files(list: &[(&str, &str)]) -> Files {
-        let file = |text: &str| File { content: text.into(), mode: 0o644 };
+        let file = |text: &str| File { content: text.into(), mode: 0o644, owner: None };
         list.iter().map(|(name, text)| ((*name).to_owned(), file(text))).collect()
     }
 

@@ -99,7 +99,7 @@ fn insert(files: &mut Files, path: &str, content: Vec<u8>, mode: u32) -> Result<
     if path.is_empty() || !plain || path.starts_with("..") {
         return Err(MountError::Source(format!("invalid path \"{path}\"")));
     }
-    files.insert(path.to_owned(), File { content, mode });
+    files.insert(path.to_owned(), File { content, mode, owner: None });
     Ok(())
 }
 
@@ -130,9 +130,11 @@ impl Source<'_> {
         }
         let mut files = Files::new();
         if let Some(own) = &part.service_account_token {
-            // R12.26: closed to others where a group is given access instead.
-            let mode = if fs_group(self.pod).is_some() { 0o600 } else { mode };
+            // R12.26: closed to others where a user or a group is given access instead.
+            let user = only_user(self.pod);
+            let mode = if user.is_some() || fs_group(self.pod).is_some() { 0o600 } else { mode };
             insert(&mut files, &own.path, self.token(own).await?, mode)?;
+            files.values_mut().for_each(|file| file.owner = user);
         }
         Ok(files)
     }
@@ -201,6 +203,18 @@ impl Source<'_> {
     }
 }
 
+/// The user all containers run as, if they all say so and agree.
+fn only_user(pod: &Pod) -> Option<u32> {
+    let spec = pod.spec.as_ref()?;
+    let of_pod = spec.security_context.as_ref().and_then(|context| context.run_as_user);
+    let mut users = spec.init_containers.iter().flatten().chain(&spec.containers).map(|container| {
+        let own = container.security_context.as_ref().and_then(|context| context.run_as_user);
+        own.or(of_pod)
+    });
+    let first = users.next()??;
+    users.all(|user| user == Some(first)).then(|| u32::try_from(first).ok()).flatten()
+}
+
 /// Whether less than 80 % of the token's life and less than a day has passed, by its own claims. The volume is
 /// rewritten as a whole, so the file's age says nothing.
 fn is_young(token: &[u8], now_seconds: i64) -> bool {
@@ -239,6 +253,25 @@ mod tests {
         for hostile in ["../x", "/x", "x/../../y", "..data", ""] {
             assert!(pick(&[item("a", hostile)], false).is_err(), "{hostile}");
         }
+    }
+
+    /// R12.26
+    #[test]
+    fn a_token_belongs_to_the_only_user() {
+        let of = |pod: Option<i64>, init: Option<i64>, app: Option<i64>| {
+            let context = |user| serde_json::json!({"runAsUser": user});
+            let pod = serde_json::json!({"spec": {
+                "securityContext": context(pod),
+                "initContainers": [{"name": "i", "securityContext": context(init)}],
+                "containers": [{"name": "a", "securityContext": context(app)}],
+            }});
+            only_user(&serde_json::from_value(pod).unwrap())
+        };
+        assert_eq!(of(Some(5), None, None), Some(5));
+        assert_eq!(of(None, Some(7), Some(7)), Some(7));
+        assert_eq!(of(Some(7), None, Some(7)), Some(7));
+        assert_eq!(of(Some(5), None, Some(7)), None);
+        assert_eq!(of(None, None, Some(7)), None);
     }
 
     /// R12.26

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::sim::{Run, Sim, serve};
+use crate::sim::{Run, Sim, exits, serve};
 use outrigger_pod_lifecycle::ProbeKind;
 
 fn probed(policy: &str) -> Sim {
@@ -107,4 +107,69 @@ fn a_sidecar_that_never_starts_is_killed_and_blocks() {
     sim.run(60);
     assert_eq!(sim.lines(&["start"]), ["0 start s#0", "6 start s#1", "12 start s#2", "13 start a#0"]);
     assert_eq!(sim.events_with("Killing")[0], "6 Killing: Init container s failed startup probe");
+}
+
+fn targets(sim: &Sim) -> Vec<(String, ProbeKind)> {
+    let probes = sim.node.last_decision(sim.index).map(|last| last.probes.clone()).unwrap_or_default();
+    probes.into_iter().map(|probe| (probe.container, probe.kind)).collect()
+}
+
+/// R6.1, R6.2: app containers and sidecars have a worker for each probe; before the first verdict an instance lives and is
+/// not ready.
+#[test]
+fn each_probe_has_a_worker_and_a_first_value() {
+    let probe = json!({"exec": {"command": ["x"]}});
+    let mut sim = Sim::new(json!({
+        "initContainers": [
+            {"name": "i", "image": "img"},
+            {"name": "s", "image": "img", "restartPolicy": "Always", "livenessProbe": probe, "readinessProbe": probe},
+        ],
+        "containers": [
+            {"name": "a", "image": "img", "livenessProbe": probe, "readinessProbe": probe},
+            {"name": "plain", "image": "img"},
+        ],
+    }))
+    .script("i", [exits(1, 0)])
+    .script("s", [Run { ready_after: Some(50), ..serve() }])
+    .script("a", [Run { ready_after: Some(50), ..serve() }]);
+    sim.run(40);
+    let of = |name: &str, kind| (name.to_owned(), kind);
+    assert_eq!(
+        targets(&sim),
+        [
+            of("s", ProbeKind::Liveness),
+            of("s", ProbeKind::Readiness),
+            of("a", ProbeKind::Liveness),
+            of("a", ProbeKind::Readiness),
+        ]
+    );
+    for name in ["s", "a"] {
+        let status = sim.status_of(name);
+        assert_eq!((status.started, status.ready, status.restart_count), (Some(true), false, 0), "{name}");
+    }
+    assert!(sim.status_of("plain").ready);
+    sim.run(60);
+    assert!(sim.status_of("a").ready && sim.status_of("s").ready);
+}
+
+/// R6.11: what does not run is not probed and not ready, and its next instance begins anew.
+#[test]
+fn an_ended_container_is_not_probed() {
+    let mut sim =
+        probed("Never").script("a", [Run { startup: Some((1, true)), ready_after: Some(3), ..exits(20, 0) }]);
+    sim.run(10);
+    assert!(sim.status_of("a").ready);
+    assert_eq!(kinds(&sim), [ProbeKind::Liveness, ProbeKind::Readiness]);
+    sim.run(30);
+    assert_eq!((sim.status_of("a").ready, sim.phase().as_str()), (false, "Succeeded"));
+    assert_eq!(kinds(&sim), []);
+
+    let again = Run { startup: Some((500, true)), ..serve() };
+    let first = Run { startup: Some((1, true)), ready_after: Some(3), ..exits(20, 1) };
+    let mut sim = probed("Always").script("a", [first, again]);
+    sim.run(30);
+    assert_eq!(sim.lines(&["start"]), ["0 start a#0", "20 start a#1"]);
+    let status = sim.status_of("a");
+    assert_eq!((status.started, status.ready), (Some(false), false));
+    assert_eq!(kinds(&sim), [ProbeKind::Startup]);
 }

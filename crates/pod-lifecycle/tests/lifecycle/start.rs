@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::sim::{Run, Sim, exits, serve};
 use outrigger_pod_lifecycle::{Desired, FailureReason};
-use outrigger_simulator::{Chaos, Odds, Rng};
+use outrigger_simulator::{Chaos, Odds, Rng, What};
 
 fn full(policy: &str) -> Sim {
     Sim::new(json!({
@@ -241,4 +241,18 @@ fn an_ephemeral_container_joins_and_leaves() {
     assert_eq!(sim.lines(&["start"]), ["0 start a#0", "10 start e#0"]);
     assert_eq!(sim.state_of("e"), "terminated:Error/1");
     assert_eq!((sim.phase().as_str(), sim.condition("Ready").as_str()), ("Running", "True"));
+}
+
+/// R7.2: every instance has its postStart, at the moment it starts.
+#[test]
+fn every_instance_has_its_post_start() {
+    let mut sim = Sim::new(json!({
+        "containers": [{"name": "a", "image": "img", "lifecycle": {"postStart": {"exec": {"command": ["x"]}}}}],
+    }))
+    .script("a", [exits(5, 1), serve()]);
+    sim.run(60);
+    let hooks = sim.node.timeline(sim.index).iter().filter(|it| matches!(it.what, What::PostStart { .. }));
+    let at: Vec<u64> = hooks.map(|it| it.at.as_secs()).collect();
+    assert_eq!(sim.lines(&["start"]), ["0 start a#0", "5 start a#1"]);
+    assert_eq!(at, [0, 5]);
 }

@@ -78,7 +78,7 @@ pub(super) async fn everything_is_mounted(kubectl: &Kubectl) {
         ("touch /only-read/x /settings/x /tools/x 2>&1 | grep -c 'Read-only file system'", "3"),
         // R12.18, R12.24, R12.26
         ("cat /all/key; echo; cat /all/labels; tr -cd . < /all/token", "s3cret\ntier=\"front\".."),
-        ("stat -L -c %a /all/key", "440"),
+        ("stat -L -c '%a %u %g' /all/key /all/token", "440 0 3000\n640 1000 3000"),
         // R12.28
         ("test -x /tools-bin/busybox || test -e /tools/bin/sh && echo there", "there"),
         ("/tools/bin/busybox echo ran 2>&1 | grep -c ran || echo refused", "0\nrefused"),
