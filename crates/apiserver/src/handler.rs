@@ -21,7 +21,7 @@ use crate::request::{Query, ResourcePath, Target, Verb, method_not_allowed};
 use crate::respond::{self, Body, Layout};
 use crate::server::Api;
 use crate::storage::ListRequest;
-use crate::{impersonation, non_resource, read, reviews, subresource};
+use crate::{compress, impersonation, non_resource, read, reviews, subresource};
 
 /// The body of a server-side apply (F4a).
 pub(crate) const APPLY: &str = "application/apply-patch+yaml";
@@ -42,8 +42,17 @@ pub(crate) struct Call {
 /// Answers one request. Failures are answers too.
 pub(crate) async fn handle(api: Arc<Api>, peer: Peer, request: Request<Body>) -> Response<Body> {
     let audit_id = request.headers().get("audit-id").cloned();
+    let (observed, began) = (api.metrics.begin(&api.registry, &request), api.config.clock.now().mono);
+    let gzip = compress::is_wanted(request.headers());
     let answer = route(&api, peer, request).await;
     let mut response = answer.unwrap_or_else(|error| respond::status(&error, Layout::Compact));
+    observed.answered(response.status().as_u16(), api.config.clock.now().mono.since(began));
+    if observed.is_long_running() {
+        // Under way until nothing more can come.
+        response = response.map(|body| respond::held_by(body, observed));
+    } else if gzip {
+        response = compress::gzip(response).await;
+    }
     let audit_id = audit_id.unwrap_or_else(|| {
         HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).expect("a uuid is plain ASCII")
     });

@@ -12,14 +12,17 @@
 mod auth;
 mod bootstrap;
 mod codec;
+mod compress;
 mod config;
 mod discovery;
 mod error;
 mod handler;
 mod impersonation;
 mod in_process;
+mod metrics;
 mod negotiate;
 mod non_resource;
+mod openapi;
 mod pipeline;
 pub mod pki;
 mod present;

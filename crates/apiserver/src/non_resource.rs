@@ -3,17 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use http::header::{CACHE_CONTROL, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH, LOCATION, VARY};
 use http::{Method, Request, Response};
 use outrigger_api::StatusError;
-use outrigger_schema::openapi;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::auth::{Attributes, ISSUER, Identity, authorize};
 use crate::request::{Query, method_not_allowed};
 use crate::respond::{self, Body, Layout};
 use crate::server::{Api, VERSION};
-use crate::{discovery, negotiate};
+use crate::{discovery, metrics, openapi};
 
 /// Answers a request about no object.
 pub(crate) async fn answer(
@@ -40,7 +38,7 @@ pub(crate) async fn answer(
     match segments.as_slice() {
         [] => Ok(respond::value(200, Layout::Indented, &json!({ "paths": index(api) }))),
         [endpoint @ ("livez" | "readyz" | "healthz"), rest @ ..] => {
-            Ok(health(api, endpoint, rest.first().copied(), query).await)
+            Ok(health(api, endpoint, &rest.join("/"), query).await)
         }
         ["version"] => Ok(respond::value(200, Layout::Indented, &version())),
         ["api"] => discovery::root(&table, true, &api.address().to_string(), headers, query),
@@ -53,12 +51,10 @@ pub(crate) async fn answer(
         },
         ["apis", group, version] => found(table.group(group).and_then(|group| group.version(version)))
             .and_then(|version| discovery::version(group, version, headers, query)),
-        ["openapi", "v3"] => Ok(openapi_index(api)),
-        ["openapi", "v3", "api", version] => Ok(openapi_document(api, &request, query, "", version)),
-        ["openapi", "v3", "apis", group, version] => {
-            Ok(openapi_document(api, &request, query, group, version))
-        }
-        ["openapi", "v2"] => Ok(respond::response(406, "text/plain; charset=utf-8", respond::full(""))),
+        ["metrics"] => Ok(respond::response(200, metrics::CONTENT_TYPE, respond::full(api.metrics.page()))),
+        ["openapi", "v3"] => Ok(openapi::index(api)),
+        ["openapi", "v3", key @ ..] => Ok(openapi::document(api, headers, query, key)),
+        ["openapi", "v2"] => Ok(openapi::older(api, headers, query)),
         [".well-known", "openid-configuration"] => Ok(respond::value(200, Layout::Compact, &openid())),
         ["openid", "v1", "jwks"] => {
             let body = api.signer.jwks().to_string();
@@ -96,7 +92,17 @@ fn index(api: &Api) -> Vec<String> {
         paths.extend(group.versions.iter().map(|version| format!("/apis/{}/{}", group.name, version.name)));
     }
     paths.extend(
-        ["/healthz", "/livez", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"].map(str::to_owned),
+        [
+            "/healthz",
+            "/livez",
+            "/metrics",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/openid/v1/jwks",
+            "/readyz",
+            "/version",
+        ]
+        .map(str::to_owned),
     );
     paths
 }
@@ -120,14 +126,17 @@ fn openid() -> Value {
 }
 
 /// A37-A41.
-async fn health(api: &Api, endpoint: &str, only: Option<&str>, query: &Query) -> Response<Body> {
+async fn health(api: &Api, endpoint: &str, only: &str, query: &Query) -> Response<Body> {
     let mut checks = vec![("ping", true), ("log", true), ("etcd", api.storage.revision().await.is_ok())];
     if endpoint == "readyz" {
+        checks.push(("etcd-readiness", checks[2].1));
+        // Nothing is served from caches that would have to fill first.
+        checks.push(("informer-sync", true));
         checks.push(("poststarthook/bootstrap", api.ready.load(Ordering::Acquire)));
         checks.push(("shutdown", !api.shutdown.is_cancelled()));
     }
-    if let Some(only) = only {
-        checks.retain(|(name, _)| name.split('/').next() == Some(only));
+    if !only.is_empty() {
+        checks.retain(|(name, _)| *name == only);
         if checks.is_empty() {
             return respond::page_not_found();
         }
@@ -151,71 +160,4 @@ async fn health(api: &Api, endpoint: &str, only: Option<&str>, query: &Query) ->
     let verdict = if failed { "failed" } else { "passed" };
     text.push_str(&format!("{endpoint} check {verdict}\n"));
     respond::text(if failed { 500 } else { 200 }, text)
-}
-
-/// A25.
-fn openapi_index(api: &Api) -> Response<Body> {
-    let table = api.registry.snapshot();
-    let mut paths = Map::new();
-    for group in table.groups() {
-        for version in &group.versions {
-            let key = openapi::key(&group.name, &version.name);
-            let url = format!("/openapi/v3/{key}?hash={}", openapi::hash(&group.name, version));
-            paths.insert(key, json!({ "serverRelativeURL": url }));
-        }
-    }
-    respond::text(200, json!({ "paths": paths }).to_string())
-}
-
-/// A26, A27.
-fn openapi_document(
-    api: &Api,
-    request: &Request<Body>,
-    query: &Query,
-    group: &str,
-    version: &str,
-) -> Response<Body> {
-    let empty = |code: u16| respond::response(code, "text/plain; charset=utf-8", respond::full(""));
-    let table = api.registry.snapshot();
-    let Some(version) = table.group(group).and_then(|group| group.version(version)) else {
-        return empty(404);
-    };
-    if negotiate::negotiate(
-        request.headers(),
-        query,
-        negotiate::Endpoint::PlainOnly,
-        negotiate::Protobuf::None,
-    )
-    .is_err()
-    {
-        return empty(406);
-    }
-    let hash = openapi::hash(group, version);
-    let asked = query.get("hash");
-    let tag = HeaderValue::from_str(&format!("\"{hash}\"")).expect("hexadecimal digits");
-    if !asked.is_empty() && asked != hash {
-        let mut response = empty(301);
-        let url = format!("/openapi/v3/{}?hash={hash}", openapi::key(group, &version.name));
-        if let Ok(url) = HeaderValue::from_str(&url) {
-            response.headers_mut().insert(LOCATION, url);
-        }
-        return response;
-    }
-    if request.headers().get(IF_NONE_MATCH) == Some(&tag) {
-        return empty(304);
-    }
-    let document = openapi::document(group, version, VERSION).to_string();
-    let mut response = respond::response(200, "application/json", respond::full(document));
-    let headers = response.headers_mut();
-    headers.insert(ETAG, tag);
-    headers.insert(VARY, HeaderValue::from_static("Accept"));
-    if asked == hash {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
-        let year = api.now().checked_add(jiff::SignedDuration::from_hours(365 * 24)).unwrap_or(api.now());
-        let expires = year.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        if let Ok(expires) = HeaderValue::from_str(&expires) {
-            headers.insert(EXPIRES, expires);
-        }
-    }
-    response
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::Response;
+use outrigger_api::status::Reason;
 use outrigger_api::{KindInfo, StatusError, WallTime};
 use rand::RngExt;
 use tokio::sync::mpsc;
@@ -64,6 +65,11 @@ pub(crate) async fn list(api: &Api, call: &Call) -> Result<Response<Body>, Statu
 /// A stream of changes. The response begins once the watch is accepted.
 pub(crate) async fn watch(api: &Arc<Api>, call: &Call) -> Result<Response<Body>, StatusError> {
     let accepted = call.accepted(Endpoint::Watch)?;
+    if api.shutdown.is_cancelled() {
+        // E37: it would end at once.
+        let text = "the server is shutting down";
+        return Err(StatusError::new(503, Reason::ServiceUnavailable, text).retry_after(1));
+    }
     let include = IncludeObject::parse(call.query.get("includeObject"))?;
     let timeout = match call.query.int("timeoutSeconds")? {
         Some(seconds) if seconds > 0 => Duration::from_secs(seconds.unsigned_abs()),

@@ -31,6 +31,15 @@ where
     StreamBody::new(stream.map(|piece| piece.map(Frame::data))).boxed_unsync()
 }
 
+/// A body that keeps something until it has ended or nobody wants it any more.
+pub(crate) fn held_by<T: Send + 'static>(body: Body, held: T) -> Body {
+    body.map_frame(move |frame| {
+        let _ = &held;
+        frame
+    })
+    .boxed_unsync()
+}
+
 /// A response with a content type. API answers are never cached (B21).
 pub(crate) fn response(code: u16, content_type: &'static str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::{Identity, Signer};
 use crate::config::Config;
 use crate::in_process::InProcess;
+use crate::metrics::Metrics;
 use crate::pki::kubeconfig::kubeconfig;
 use crate::pki::{CertificatePair, Pki, ServingNames};
 use crate::storage::Storage;
@@ -25,6 +26,7 @@ pub(crate) struct Api {
     pub(crate) config: Config,
     pub(crate) registry: Registry,
     pub(crate) storage: Storage,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) signer: Signer,
     pub(crate) pki: Pki,
     /// Held while addresses are handed out.
@@ -83,6 +85,7 @@ impl ApiServer {
         let api = Arc::new(Api {
             storage: Storage::new(Arc::clone(&config.store)),
             registry: Registry::builtin(),
+            metrics: Arc::new(Metrics::new()),
             signer,
             pki,
             service_lock: tokio::sync::Mutex::new(()),

@@ -2,6 +2,7 @@
 //! clients cache them by hash.
 
 mod operations;
+mod v2;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use sha2::{Digest, Sha512};
 use crate::merge::{ListType, MapType, merge_rule};
 use crate::openapi::operations::{EVERYWHERE, Operations, camel, gvk, pretty, speaks};
 use crate::table::{Definition, Descriptions, Field, Shape, Type};
+
+pub use v2::{document_v2, hash_v2};
 
 const SCHEMAS: &str = "#/components/schemas/";
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
@@ -32,6 +35,30 @@ pub fn hash(group: &str, version: &registry::Version) -> String {
     hasher.update(crate::table::structure());
     hasher.update(format!("{group} {:?}", version.kinds));
     hex::encode_upper(hasher.finalize())
+}
+
+/// The keys of documents about no kind, with the one path each is about (A25).
+pub const PLAIN_KEYS: &[(&str, &str)] = &[
+    (".well-known/openid-configuration", "/.well-known/openid-configuration/"),
+    ("api", "/api/"),
+    ("apis", "/apis/"),
+    ("openid/v1/jwks", "/openid/v1/jwks/"),
+    ("version", "/version/"),
+];
+
+/// A document about one path that is about no kind.
+pub fn plain_document(path: &str, server_version: &str) -> Value {
+    let words = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let name: String = words.map(operations::title).collect();
+    json!({
+        "openapi": "3.0.0",
+        "info": { "title": "Kubernetes", "version": server_version },
+        "paths": { path: { "get": {
+            "operationId": format!("get{name}"),
+            "responses": { "200": { "description": "OK" }, "401": { "description": "Unauthorized" } },
+        }}},
+        "components": {},
+    })
 }
 
 /// The document of one group version.

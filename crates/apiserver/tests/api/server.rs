@@ -27,6 +27,19 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    /// Of a Status.
+    pub(crate) fn message(&self) -> String {
+        self.json()["message"].as_str().unwrap_or_default().to_owned()
+    }
+
     pub(crate) fn content_type(&self) -> &str {
         self.headers["content-type"].to_str().unwrap()
     }
@@ -68,6 +81,18 @@ impl Server {
         Answer { code: head.status.as_u16(), headers: head.headers, body }
     }
 
+    pub(crate) async fn get(&self, uri: &str) -> Answer {
+        self.get_with(uri, &[]).await
+    }
+
+    pub(crate) async fn get_with(&self, uri: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = Request::builder().uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.ask(request.body(Bytes::new()).unwrap()).await
+    }
+
     /// Asks with a JSON body, as the program `agent`.
     pub(crate) async fn send(
         &self,
@@ -79,6 +104,11 @@ impl Server {
         let request = Request::builder().method(method).uri(uri).header("content-type", content_type);
         let request = request.header("user-agent", agent);
         self.ask(request.body(body.to_string().into()).unwrap()).await
+    }
+
+    /// Begins to stop: nothing new is taken, but questions are still answered.
+    pub(crate) async fn shut_down(&self) {
+        self.running.stop().await;
     }
 
     pub(crate) async fn stop(self) {

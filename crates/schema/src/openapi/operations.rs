@@ -206,7 +206,7 @@ fn tag(kind: &KindInfo) -> String {
     format!("{group}_{}", version.to_ascii_lowercase())
 }
 
-fn title(word: &str) -> String {
+pub(super) fn title(word: &str) -> String {
     let mut word = word.to_owned();
     if let Some(first) = word.get_mut(0..1) {
         first.make_ascii_uppercase();
