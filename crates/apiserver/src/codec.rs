@@ -206,13 +206,14 @@ pub(crate) fn object(
     fit(kind, object, duplicates, validation).map_err(|cause| cannot_be_handled(kind, &cause))
 }
 
-/// The result of a patch: what does not fit is a 422 about the patch (F1c, D14).
+/// The result of a patch, with what was strange about the patch itself: what does not fit is a 422 about the patch (F1c, D14).
 ///
 /// # Errors
 /// 422.
 pub(crate) fn patched(
     kind: &KindInfo,
     value: Value,
+    strange: Vec<String>,
     validation: FieldValidation,
 ) -> Result<Decoded, StatusError> {
     let text = value.to_string();
@@ -223,7 +224,7 @@ pub(crate) fn patched(
     if let Err(error) = check_type(kind, &mut object) {
         return Err(fail(&error.message));
     }
-    fit(kind, object, Vec::new(), validation).map_err(|cause| fail(&cause))
+    fit(kind, object, strange, validation).map_err(|cause| fail(&cause))
 }
 
 /// B17: fills in what the URL says, refuses what contradicts it.

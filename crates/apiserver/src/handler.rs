@@ -8,6 +8,7 @@ use std::sync::Arc;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use outrigger_admission::apply::ApiType;
+use outrigger_admission::patch::unknown_members;
 use outrigger_admission::{DeleteOptions, Endpoint, Patch, PatchType};
 use outrigger_api::status::{Details, Reason};
 use outrigger_api::{KindInfo, StatusError};
@@ -277,7 +278,8 @@ async fn patch(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result<Re
     let options = WriteOptions::parse(&call.query, "PatchOptions")?;
     let bytes = codec::read(request.into_body()).await?;
     let patch = Patch::parse(format, &bytes)?;
-    let written = pipeline::patch(&call.write(api, options), &patch).await?;
+    let strange = if format == PatchType::Json { unknown_members(&bytes) } else { Vec::new() };
+    let written = pipeline::patch(&call.write(api, options), &patch, &strange).await?;
     Ok(answer(&view, written, Vec::new()))
 }
 

@@ -152,7 +152,11 @@ impl Described {
                 path
             }
             _ => {
-                return Self { words: words("", ["", "", "", "", ""], false), long_running: false, read_only };
+                return Self {
+                    words: words("", ["", "", "", "", ""], false),
+                    long_running: false,
+                    read_only,
+                };
             }
         };
         let connects = matches!(path.subresource.as_str(), "exec" | "attach" | "portforward" | "proxy");

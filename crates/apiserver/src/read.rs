@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::handler::Call;
-use crate::negotiate::{Accepted, Endpoint};
+use crate::negotiate::{Accepted, Endpoint, Shape};
 use crate::present::{IncludeObject, View};
 use crate::protobuf;
 use crate::respond::{self, Body, BoxError, Layout};
@@ -70,7 +70,10 @@ pub(crate) async fn watch(api: &Arc<Api>, call: &Call) -> Result<Response<Body>,
         let text = "the server is shutting down";
         return Err(StatusError::new(503, Reason::ServiceUnavailable, text).retry_after(1));
     }
-    let include = IncludeObject::parse(call.query.get("includeObject"))?;
+    let include = match accepted.shape {
+        Shape::Table(_) => IncludeObject::parse(call.query.get("includeObject"))?,
+        _ => IncludeObject::Metadata,
+    };
     let timeout = match call.query.int("timeoutSeconds")? {
         Some(seconds) if seconds > 0 => Duration::from_secs(seconds.unsigned_abs()),
         // E35
@@ -87,6 +90,7 @@ pub(crate) async fn watch(api: &Arc<Api>, call: &Call) -> Result<Response<Body>,
             .find("sendInitialEvents")
             .map(|_| call.query.flag("sendInitialEvents")),
         bookmarks,
+        continues: !call.query.get("continue").is_empty(),
     };
     let watcher = api.storage.watch(&call.kind, request).await?;
     let (sender, receiver) = mpsc::channel(OUTGOING);

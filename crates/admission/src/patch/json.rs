@@ -51,7 +51,11 @@ pub(super) fn parse(body: &[u8]) -> Result<Vec<Operation>, StatusError> {
     items.iter().map(parse_operation).collect()
 }
 
-/// Members no operation has, in the words of strict field validation (D14).
+/// How many unknown members are told.
+const TOLD: usize = 100;
+
+/// Members no operation has, in the words of strict field validation (D14); at most a hundred, as one message has to
+/// hold them all.
 pub fn unknown_members(body: &[u8]) -> Vec<String> {
     let Ok(Value::Array(items)) = serde_json::from_slice(body) else { return Vec::new() };
     let mut found = Vec::new();
@@ -59,6 +63,10 @@ pub fn unknown_members(body: &[u8]) -> Vec<String> {
         let members = item.as_object().into_iter().flat_map(serde_json::Map::keys);
         let unknown = members.filter(|member| !matches!(member.as_str(), "op" | "path" | "from" | "value"));
         found.extend(unknown.map(|member| format!("json patch unknown field \"[{index}].{member}\"")));
+        if found.len() >= TOLD {
+            found.truncate(TOLD);
+            break;
+        }
     }
     found
 }

@@ -104,7 +104,7 @@ fn made(
     managed: apply::Managed,
 ) -> Result<Made, StatusError> {
     let Write { kind, namespace, name, options, .. } = *write;
-    let decoded = codec::patched(kind, object.into_value(), options.validation)?;
+    let decoded = codec::patched(kind, object.into_value(), Vec::new(), options.validation)?;
     let mut object = decoded.object;
     if object.name().is_empty() && !kind.custom {
         object.metadata_mut().insert("name".to_owned(), json!(name));

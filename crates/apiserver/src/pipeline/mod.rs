@@ -86,7 +86,7 @@ impl WriteOptions {
         if let Some((at, bad)) = manager.char_indices().find(|(_, c)| c.is_control()) {
             let finding = format!(
                 "Invalid value: \"{}\": invalid character U+{:04X} (at position {at})",
-                manager.escape_default(),
+                escaped(manager),
                 u32::from(bad)
             );
             return Err(invalid(kind, "meta.k8s.io", "", "fieldManager", "FieldValueInvalid", &finding));
@@ -106,6 +106,23 @@ pub(crate) fn require_manager(query: &Query) -> Result<(), StatusError> {
     }
     let finding = "Required value: is required for apply patch";
     Err(invalid("PatchOptions", "meta.k8s.io", "", "fieldManager", "FieldValueRequired", finding))
+}
+
+/// Text with control characters as Go quotes them.
+fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for letter in text.chars() {
+        match letter {
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            '\r' => out.push_str("\\r"),
+            '"' | '\\' => out.extend(['\\', letter]),
+            control if control.is_ascii_control() => out.push_str(&format!("\\x{:02x}", u32::from(control))),
+            control if control.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(control))),
+            other => out.push(other),
+        }
+    }
+    out
 }
 
 /// What a write led to.

@@ -26,15 +26,19 @@ pub(crate) async fn put(write: &Write<'_>, body: Object) -> Result<Written, Stat
     }
 }
 
-/// Applies a patch.
+/// Applies a patch; `strange` is what strict validation minds about the patch itself (D14).
 ///
 /// # Errors
 /// As [`put`], and what does not fit (F1).
-pub(crate) async fn patch(write: &Write<'_>, patch: &Patch) -> Result<Written, StatusError> {
+pub(crate) async fn patch(
+    write: &Write<'_>,
+    patch: &Patch,
+    strange: &[String],
+) -> Result<Written, StatusError> {
     let mode = Mode { is_put: false, conditional: patch.is_conditional() };
     change(write, None, mode, |current| {
         let result = apply_patch(write.kind, &Value::Object(current.0.clone()), patch)?;
-        let decoded = codec::patched(write.kind, result, write.options.validation)?;
+        let decoded = codec::patched(write.kind, result, strange.to_vec(), write.options.validation)?;
         let mut object = decoded.object;
         // A patch may not move an object (F1e).
         codec::agree_with_url(write.kind, &mut object, write.namespace, write.name)?;

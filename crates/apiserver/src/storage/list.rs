@@ -104,7 +104,9 @@ impl Storage {
     }
 
     async fn plan(&self, kind: &KindInfo, request: &ListRequest, prefix: &str) -> Result<Plan, StatusError> {
-        let version = parse_version(&request.resource_version)?;
+        let version = parse_version(&request.resource_version).map_err(|error| {
+            StatusError::bad_request(format!("invalid resource version: {}", error.message))
+        })?;
         check_match(request, version)?;
         if !request.continue_token.is_empty() {
             if version.is_some_and(|version| version > 0) {

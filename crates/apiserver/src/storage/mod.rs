@@ -160,13 +160,16 @@ impl Storage {
 }
 
 /// Reads a `resourceVersion` parameter: `None` for none, `Some(0)` for "any".
+///
+/// # Errors
+/// 400, as a GET or a watch tells it (E3).
 pub(crate) fn parse_version(text: &str) -> Result<Option<Revision>, StatusError> {
     if text.is_empty() {
         return Ok(None);
     }
     text.parse().map(Some).map_err(|_| {
         StatusError::bad_request(format!(
-            "invalid resource version: resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
+            "resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
         ))
     })
 }

@@ -23,6 +23,8 @@ pub(crate) struct WatchRequest {
     pub(crate) resource_version_match: String,
     pub(crate) send_initial_events: Option<bool>,
     pub(crate) bookmarks: bool,
+    /// There is a continue token, which no watch takes (E2).
+    pub(crate) continues: bool,
 }
 
 /// What a watcher is told.
@@ -72,7 +74,14 @@ impl Storage {
         let after = match start {
             Start::After(revision) => revision,
             Start::Initial(not_older) => {
-                self.wait_for(kind, not_older).await?;
+                match self.wait_for(kind, not_older).await {
+                    // E33a: the watch is accepted, and this is how it ends.
+                    Err(error) if error.is(Reason::Timeout) => {
+                        queue.push_back(WatchEvent::Error(error));
+                        return self.ended(kind, request.selection, prefix, queue).await;
+                    }
+                    outcome => outcome?,
+                }
                 let page = self.list(kind, &list).await?;
                 for object in page.items {
                     queue.push_back(WatchEvent::Object { event: EventType::Added, object, change: None });
@@ -87,22 +96,25 @@ impl Storage {
             Ok(feed) => feed,
             Err(Error::Compacted { oldest, .. }) => {
                 queue.push_back(WatchEvent::Error(expired(Some((after, oldest)))));
-                let newest =
-                    self.revision().await.map_err(|error| store_error(&error, "watch", &kind.plural))?;
-                let feed = self.hubs.feed(&kind.prefix(), newest).await;
-                let feed = feed.map_err(|error| store_error(&error, "watch", &kind.plural))?;
-                return Ok(Watcher {
-                    prefix,
-                    selection: request.selection,
-                    feed,
-                    queue,
-                    reached: after,
-                    over: true,
-                });
+                return self.ended(kind, request.selection, prefix, queue).await;
             }
             Err(error) => return Err(store_error(&error, "watch", &kind.plural)),
         };
         Ok(Watcher { prefix, selection: request.selection, feed, queue, reached: after, over: false })
+    }
+
+    /// A watch that has nothing to tell but what is in `queue`.
+    async fn ended(
+        &self,
+        kind: &KindInfo,
+        selection: Selection,
+        prefix: String,
+        queue: VecDeque<WatchEvent>,
+    ) -> Result<Watcher, StatusError> {
+        let failed = |error: Error| store_error(&error, "watch", &kind.plural);
+        let newest = self.revision().await.map_err(failed)?;
+        let feed = self.hubs.feed(&kind.prefix(), newest).await.map_err(failed)?;
+        Ok(Watcher { prefix, selection, feed, queue, reached: newest, over: true })
     }
 
     async fn start(&self, kind: &KindInfo, request: &WatchRequest) -> Result<Start, StatusError> {
@@ -110,6 +122,12 @@ impl Storage {
         let word = request.resource_version_match.as_str();
         let forbidden =
             |field: &str, why: &str| Err(invalid_options(field, "Forbidden", "FieldValueForbidden", why));
+        if request.continues {
+            return forbidden(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden when continue is provided",
+            );
+        }
         match request.send_initial_events {
             None if !word.is_empty() => forbidden(
                 "resourceVersionMatch",

@@ -5,4 +5,6 @@ mod apply;
 mod discovery;
 mod pods;
 mod protobuf;
+mod reads;
 mod server;
+mod writes;

@@ -106,6 +106,30 @@ impl Server {
         self.ask(request.body(body.to_string().into()).unwrap()).await
     }
 
+    /// Opens a watch that must be accepted.
+    pub(crate) async fn watch(&self, uri: &str) -> Watch {
+        let response = self.open(Request::builder().uri(uri).body(Bytes::new()).unwrap()).await;
+        assert_eq!(response.status(), 200, "{uri}");
+        Watch::of(response)
+    }
+
+    pub(crate) async fn post(&self, uri: &str, body: &serde_json::Value) -> Answer {
+        self.send("POST", uri, ("application/json", "test/1"), body).await
+    }
+
+    pub(crate) async fn put(&self, uri: &str, body: &serde_json::Value) -> Answer {
+        self.send("PUT", uri, ("application/json", "test/1"), body).await
+    }
+
+    /// A merge patch.
+    pub(crate) async fn patch(&self, uri: &str, body: &serde_json::Value) -> Answer {
+        self.send("PATCH", uri, ("application/merge-patch+json", "test/1"), body).await
+    }
+
+    pub(crate) async fn delete(&self, uri: &str, body: &serde_json::Value) -> Answer {
+        self.send("DELETE", uri, ("application/json", "test/1"), body).await
+    }
+
     /// Begins to stop: nothing new is taken, but questions are still answered.
     pub(crate) async fn shut_down(&self) {
         self.running.stop().await;
@@ -114,5 +138,36 @@ impl Server {
     pub(crate) async fn stop(self) {
         self.running.stop().await;
         self.store.close().await;
+    }
+}
+
+/// A stream of events.
+pub(crate) struct Watch {
+    body: Body,
+    received: Vec<u8>,
+}
+
+impl Watch {
+    pub(crate) fn of(response: Response<Body>) -> Self {
+        Self { body: response.into_body(), received: Vec::new() }
+    }
+
+    /// The next event; `None` at the end of the stream.
+    pub(crate) async fn next(&mut self) -> Option<serde_json::Value> {
+        loop {
+            if let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.received.drain(..=end).collect();
+                return Some(serde_json::from_slice(&line).unwrap());
+            }
+            let frame = self.body.frame().await?.unwrap();
+            self.received.extend_from_slice(&frame.into_data().unwrap());
+        }
+    }
+
+    /// Type and name of the next event.
+    pub(crate) async fn event(&mut self) -> (String, String) {
+        let event = self.next().await.expect("one more event");
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        (text(&event["type"]), text(&event["object"]["metadata"]["name"]))
     }
 }
