@@ -31,6 +31,7 @@ pub(super) async fn create(
     let mut options = DeleteOptions::from_body(body.get("deleteOptions").unwrap_or(&Value::Null))?;
     options.dry_run |= call.query.find("dryRun").is_some_and(|word| !word.is_empty());
     let pod = api.storage.get(&call.kind, &call.path.namespace, &call.path.name).await?.object()?;
+    // H7: who does not run counts for no budget.
     let free =
         pod.is_deleting() || matches!(pod.str_at(&["status", "phase"]), "Succeeded" | "Failed" | "Pending");
     if !free {
@@ -94,6 +95,9 @@ async fn spend(api: &Api, pod: &Object, dry_run: bool) -> Result<(), StatusError
             return Err(StatusError::new(500, Reason::InternalError, text));
         }
         let Some((stored, mut budget)) = matching.pop() else { return Ok(()) };
+        if !counts(pod_ready(pod), &budget) {
+            return Ok(());
+        }
         check(&budget)?;
         let left = budget.at(&["status", "disruptionsAllowed"]).and_then(Value::as_i64).unwrap_or(0);
         *budget.entry(&["status", "disruptionsAllowed"]) = json!(left - 1);
@@ -105,6 +109,20 @@ async fn spend(api: &Api, pod: &Object, dry_run: bool) -> Result<(), StatusError
     }
     Err(StatusError::new(429, Reason::TooManyRequests, "the disruption budget is changing too fast")
         .retry_after(10))
+}
+
+fn pod_ready(pod: &Object) -> bool {
+    let conditions = pod.at(&["status", "conditions"]).and_then(Value::as_array);
+    conditions.into_iter().flatten().any(|condition| {
+        condition.get("type") == Some(&json!("Ready")) && condition.get("status") == Some(&json!("True"))
+    })
+}
+
+/// H9: a Pod that is not ready is not counted where the budget says so, or while enough others are healthy.
+fn counts(ready: bool, budget: &Object) -> bool {
+    let number = |member: &str| budget.at(&["status", member]).and_then(Value::as_i64).unwrap_or(0);
+    let healthy = number("currentHealthy") >= number("desiredHealthy") && number("desiredHealthy") > 0;
+    ready || (budget.str_at(&["spec", "unhealthyPodEvictionPolicy"]) != "AlwaysAllow" && !healthy)
 }
 
 /// H10, H11.
@@ -122,7 +140,15 @@ fn check(budget: &Object) -> Result<(), StatusError> {
         let cause = format!("The disruption budget {name} is still being processed by the server.");
         return refuse(VIOLATES, cause, true);
     }
-    if number(&["status", "disruptionsAllowed"]) <= 0 {
+    if number(&["status", "disruptionsAllowed"]) < 0 {
+        return Err(StatusError::forbidden(
+            "poddisruptionbudgets",
+            "policy",
+            name,
+            "pdb disruptions allowed is negative",
+        ));
+    }
+    if number(&["status", "disruptionsAllowed"]) == 0 {
         let (desired, current) =
             (number(&["status", "desiredHealthy"]), number(&["status", "currentHealthy"]));
         let cause =

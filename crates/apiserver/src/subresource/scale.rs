@@ -5,16 +5,17 @@ use std::sync::Arc;
 use http::{Request, Response};
 use outrigger_admission::apply::{ApiType, check_fits};
 use outrigger_admission::{Patch, PatchType, apply_patch};
-use outrigger_api::{Object, StatusError};
+use outrigger_api::{KindInfo, Object, StatusError};
 use serde_json::{Value, json};
 
 use crate::codec::{self, invalid};
 use crate::handler::{APPLY, Call};
 use crate::negotiate::Endpoint;
 use crate::pipeline::{self, ApplyBody, Write, WriteOptions};
+use crate::present::View;
 use crate::read;
 use crate::request::{Verb, method_not_allowed};
-use crate::respond::{self, Body};
+use crate::respond::Body;
 use crate::server::Api;
 
 pub(super) async fn answer(
@@ -22,15 +23,21 @@ pub(super) async fn answer(
     call: &Call,
     request: Request<Body>,
 ) -> Result<Response<Body>, StatusError> {
-    let layout = call.accepted(Endpoint::PlainOnly)?.layout;
+    // G8: a Scale has a table of its own, whatever its parent is.
+    let kind = KindInfo { group: "autoscaling".into(), kind: "Scale".into(), ..(*call.kind).clone() };
+    let view = View { kind: &kind, ..call.view(api, Endpoint::Object)? };
+    let answered = |scale: &Value| {
+        let scale = Object(scale.as_object().cloned().unwrap_or_default());
+        Ok(view.tree(200, &scale))
+    };
     let parent = read::fetch(api, call).await?.object()?;
     let media_type = codec::media_type(&call.headers);
     if call.verb == Verb::Patch && media_type.as_deref() == Some(APPLY) {
         let scale = apply(api, call, request).await?;
-        return Ok(respond::value(200, layout, &scale));
+        return answered(&scale);
     }
     let wanted = match call.verb {
-        Verb::Get => return Ok(respond::value(200, layout, &scale_of(&parent))),
+        Verb::Get => return answered(&scale_of(&parent)),
         Verb::Update => {
             let bytes = codec::read(request.into_body()).await?;
             codec::tree(&call.headers, &bytes, "Scale", codec::Formats::of(&call.kind))?.value
@@ -65,7 +72,7 @@ pub(super) async fn answer(
         Ok(next)
     });
     let stored = written.await?.stored;
-    Ok(respond::value(200, layout, &scale_of(&stored.object()?)))
+    answered(&scale_of(&stored.object()?))
 }
 
 /// An applied Scale is an apply of one field to the parent (F4k, F5k); the answer is the Scale.

@@ -3,8 +3,11 @@
 
 mod apply;
 mod discovery;
+mod metadata;
 mod pods;
 mod protobuf;
 mod reads;
 mod server;
+mod subresources;
+mod tables;
 mod writes;
