@@ -137,8 +137,9 @@ pub(super) const SERVICE_CIDR: Printer = Printer {
 };
 
 pub(super) const IP_ADDRESS: Printer = Printer {
-    columns: &[NAME, text("ParentRef"), AGE],
-    cells: |address, now| {
+    // Upstream adds an age to the cells without a column for it; G3 wants as many of one as of the other.
+    columns: &[NAME, text("ParentRef")],
+    cells: |address, _| {
         let parent = address.at("spec.parentRef");
         let resource = match parent.text("group") {
             "" => parent.text("resource").to_owned(),
@@ -149,6 +150,6 @@ pub(super) const IP_ADDRESS: Printer = Printer {
             .filter(|part| !part.is_empty())
             .collect::<Vec<_>>()
             .join("/");
-        vec![json!(text), address.age(now)]
+        vec![json!(text)]
     },
 };
