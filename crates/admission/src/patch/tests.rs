@@ -136,3 +136,49 @@ fn an_item_without_its_merge_key_is_refused() {
     );
     assert!(keyless.expect_err("F2c").1.contains("does not contain declared merge key: name"));
 }
+
+/// F2d: where items of a patch end up between those only the server has.
+#[test]
+fn merged_items_are_ordered() {
+    let kind = kind("", "Pod");
+    for (live, patch, expected) in [
+        ("cdef", "xe", "xcdef"),
+        ("cdef", "ex", "cdexf"),
+        ("cdef", "fc", "defc"),
+        ("ab", "x", "xab"),
+        ("", "xy", "xy"),
+        ("abc", "", "abc"),
+        ("abc", "cba", "cba"),
+    ] {
+        let containers = |names: &str| {
+            let list: Vec<Value> = names.chars().map(|name| json!({"name": name})).collect();
+            json!({"spec": {"containers": list}}).to_string()
+        };
+        let out =
+            patched(PatchType::Strategic, &kind, &containers(live), &containers(patch)).expect("applies");
+        let names = out["spec"]["containers"].as_array().expect("a list").iter();
+        let names: String = names.filter_map(|container| container["name"].as_str()).collect();
+        assert_eq!(names, expected, "{live} + {patch}");
+    }
+}
+
+/// F2j: what is put where nothing was carries no directives and no nulls.
+#[test]
+fn new_subtrees_carry_no_directives() {
+    let kind = kind("", "Pod");
+    let patch = r#"{"spec": {"securityContext": {"runAsUser": 1, "runAsGroup": null, "$retainKeys": ["runAsUser"]},
+        "affinity": {"$patch": "delete"}, "containers": [{"name": "a", "args": null}]}}"#;
+    let out = patched(PatchType::Strategic, &kind, r#"{"spec": {}}"#, patch).expect("applies");
+    assert_eq!(out, json!({"spec": {"securityContext": {"runAsUser": 1}, "containers": [{"name": "a"}]}}));
+}
+
+/// F2k: keys that are numbers are equal if the numbers are.
+#[test]
+fn numbers_are_keys_by_value() {
+    let kind = kind("", "Service");
+    let live = r#"{"spec": {"ports": [{"port": 80, "name": "a"}, {"port": 81, "name": "b"}]}}"#;
+    let patch = r#"{"spec": {"ports": [{"port": 80.0, "targetPort": 8080}]}}"#;
+    let out = patched(PatchType::Strategic, &kind, live, patch).expect("applies");
+    let ports = out["spec"]["ports"].as_array().expect("a list");
+    assert_eq!((ports.len(), &ports[0]["name"], &ports[0]["targetPort"]), (2, &json!("a"), &json!(8080)));
+}

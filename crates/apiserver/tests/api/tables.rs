@@ -1,5 +1,6 @@
 //! Tables over HTTP (section G).
 
+use outrigger_api::clock::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
 use crate::server::{Answer, Server};
@@ -116,7 +117,7 @@ async fn a_finished_pod_is_marked() {
     assert_eq!(server.post(pods, &pod).await.code, 201);
     let row = async || table(&server, &format!("{pods}/p")).await.json()["rows"][0].clone();
     assert!(row().await.get("conditions").is_none());
-    let hour_ago = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(30);
+    let hour_ago = SystemClock.now().wall - jiff::SignedDuration::from_mins(30);
     let state = json!({"name": "c", "image": "i", "imageID": "i", "ready": false, "restartCount": 2,
         "state": {"terminated": {"exitCode": 0, "reason": "Completed"}},
         "lastState": {"terminated": {"exitCode": 1, "finishedAt": hour_ago.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()}}});

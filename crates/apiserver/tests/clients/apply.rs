@@ -32,7 +32,7 @@ async fn kubectl_applies_on_the_server() {
     }
 }
 
-/// F6a, F4j, F5k, F6d: applied, fought over, forced.
+/// F6a, F4j, F5k, F6d, O8, O27: applied, fought over, forced.
 async fn apply_and_conflict(kubectl: &Tool) {
     let apply = "apply --server-side -f -";
     for _ in 0..2 {
@@ -66,7 +66,7 @@ async fn apply_and_conflict(kubectl: &Tool) {
     assert!(!shown.contains("subresource: scale"), "{shown}");
 }
 
-/// F6b, F6c, F3a: from client-side to server-side apply and back, without a conflict.
+/// F6b, F6c, F3a, O28: from client-side to server-side apply and back, without a conflict.
 async fn migrate(kubectl: &Tool) {
     kubectl.run_with("apply -f -", &map("1")).await;
     kubectl.run_with("apply --server-side -f -", &map("2")).await;

@@ -3,4 +3,5 @@
 
 mod apply;
 mod helm;
+mod kubectl;
 mod tools;

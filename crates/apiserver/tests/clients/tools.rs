@@ -71,7 +71,10 @@ impl Tool {
     pub(crate) async fn try_run(&self, line: &str, input: &str) -> Said {
         let mut command = Command::new(&self.program);
         command.env("HOME", &self.home).env("KUBECONFIG", self.home.join("kubeconfig"));
-        command.args(line.split(' ').filter(|word| !word.is_empty())).kill_on_drop(true);
+        command.env("KUBE_EDITOR", "sed -i s/after/edited/");
+        // `·` stands for a space inside a word.
+        let words = line.split(' ').filter(|word| !word.is_empty()).map(|word| word.replace('·', " "));
+        command.args(words).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();

@@ -5,7 +5,7 @@ fn core() -> Value {
     document("", table.group("").unwrap().version("v1").unwrap(), "v1.36.2")
 }
 
-/// A28, A30, A32
+/// A28, A30, A31, A32
 #[test]
 fn pods_carry_their_kind_merge_keys_and_descriptions() {
     let document = core();
@@ -15,6 +15,9 @@ fn pods_carry_their_kind_merge_keys_and_descriptions() {
     let containers = &schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
     assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
     assert_eq!(containers["x-kubernetes-list-type"], "map");
+    assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
+    let selector = &schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["nodeSelector"];
+    assert_eq!(selector["x-kubernetes-map-type"], "atomic");
     assert!(containers["description"].as_str().unwrap().contains("containers"));
     assert!(schemas["io.k8s.api.core.v1.PodList"]["properties"]["items"].is_object());
 }
