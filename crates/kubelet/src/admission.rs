@@ -359,6 +359,19 @@ mod tests {
         assert_eq!(answer(&asked, &[]).0, "", "a static Pod");
     }
 
+    /// M21, R13.1: what init containers ask for is not only a maximum.
+    #[test]
+    fn sidecars_are_added_to_what_runs_beside_them() {
+        let cpu = |name: &str, policy: Option<&str>| json!({"name": name, "restartPolicy": policy, "resources": {"requests": {"cpu": "1"}}});
+        let of = |inits: Value| {
+            let init = json!({"initContainers": inits, "containers": [cpu("a", None)]});
+            requests(&pod(init)).get("cpu")
+        };
+        assert_eq!(of(json!([cpu("i", None), cpu("j", None)])), 1000);
+        assert_eq!(of(json!([cpu("s", Some("Always"))])), 2000);
+        assert_eq!(of(json!([cpu("s", Some("Always")), cpu("t", Some("Always")), cpu("i", None)])), 3000);
+    }
+
     /// R1.53: amounts as upstream prints them.
     #[test]
     fn what_does_not_fit_is_named_with_its_amounts() {

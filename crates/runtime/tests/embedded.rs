@@ -80,6 +80,49 @@ async fn exec_on_a_terminal_has_a_size() {
     pod.close().await;
 }
 
+// R14.21
+#[tokio::test]
+async fn an_exec_goes_with_its_container() {
+    let pod = Pod::new("execgoes").await;
+    pod.run("c", &["sh", "-c", "read go < /go; exit 6"]).await;
+    let io = IoOptions { stdout: true, ..IoOptions::default() };
+    let endless = ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 1000; done"].map(str::to_owned);
+    let mut process = pod.runtime.exec(&pod.id("c"), &endless, io).await.unwrap();
+    let mut output = process.stdout.take().unwrap();
+    let mut up = [0; 3];
+    tokio::io::AsyncReadExt::read_exact(&mut output, &mut up).await.unwrap();
+    let go = ["sh", "-c", "echo > /go"].map(str::to_owned);
+    pod.runtime.exec(&pod.id("c"), &go, io).await.unwrap().exit.await.unwrap();
+    assert_eq!(pod.exit("c").await.code, 6);
+    assert_ne!(process.exit.await.unwrap(), Some(0));
+    pod.close().await;
+}
+
+// R14.19: on a terminal there is one stream, whatever is asked for.
+#[tokio::test]
+async fn a_terminal_has_one_stream() {
+    let pod = Pod::new("attachtty").await;
+    let script = "read go; tty; echo err >&2; exit 0";
+    let config = outrigger_runtime::ContainerConfig {
+        tty: true,
+        stdin: true,
+        ..pod.config("c", &["sh", "-c", script], Security::default())
+    };
+    pod.runtime.create_container(&pod.sandbox, config).await.unwrap();
+    pod.runtime.start_container(&pod.id("c")).await.unwrap();
+    let io = IoOptions { stdin: true, stdout: true, stderr: false, tty: true };
+    let mut attached = pod.runtime.attach(&pod.id("c"), io).await.unwrap();
+    let mut stdin = attached.stdin.take().unwrap();
+    stdin.write_all(b"go\n").await.unwrap();
+    assert_eq!(pod.exit("c").await.code, 0);
+    let text = read_all(attached.stdout.take()).await;
+    assert!(text.contains("/dev/pts/") && text.contains("err"), "{text}");
+    assert!(attached.stderr.is_none());
+    let log = pod.log("c");
+    assert!(log.contains(" stdout F err") && !log.contains(" stderr "), "{log}");
+    pod.close().await;
+}
+
 /// The agent goes, the container stays, the next agent knows it (decision 6).
 #[tokio::test]
 async fn a_new_agent_adopts_what_runs_and_misses_nothing() {

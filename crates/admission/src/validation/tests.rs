@@ -29,7 +29,7 @@ fn check(rule: &str, group: &str, kind: &str, new: Value, old: Option<Value>, ex
     assert_eq!(lines, expected, "{rule}");
 }
 
-/// K15, K16.
+/// K15, K16, R12.22.
 #[test]
 fn data() {
     check(
@@ -89,6 +89,52 @@ fn services() {
         Some(json!({"spec": {"ports": port, "clusterIP": "10.0.0.1"}})),
         &[r#"spec.clusterIPs[0]: Invalid value: ["10.0.0.2"]: may not change once set"#],
     );
+}
+
+/// R16.1, R16.7: how Pods of controllers may end.
+#[test]
+fn templates_and_how_their_pods_end() {
+    let labels = json!({"matchLabels": {"a": "b"}});
+    let with = |extra: serde_json::Value| {
+        let mut template = template();
+        for (key, value) in extra.as_object().expect("an object") {
+            template["spec"][key] = value.clone();
+        }
+        template
+    };
+    for kind in ["Deployment", "ReplicaSet", "StatefulSet", "DaemonSet"] {
+        let template = with(json!({"restartPolicy": "Never", "activeDeadlineSeconds": 5}));
+        let deadline = format!(
+            "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in {kind} is not Supported"
+        );
+        check(
+            "R16.7",
+            "apps",
+            kind,
+            json!({"spec": {"serviceName": "x", "selector": labels, "template": template}}),
+            None,
+            &[
+                r#"spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always""#,
+                &deadline,
+            ],
+        );
+    }
+    let sidecar = json!([{"name": "s", "image": "a:1", "restartPolicy": "Always"}]);
+    let job = |policy: Option<&str>, more: serde_json::Value| {
+        let mut spec = json!({"template": with(json!({"restartPolicy": policy, "initContainers": sidecar}))});
+        for (key, value) in more.as_object().expect("an object") {
+            spec[key] = value.clone();
+        }
+        json!({"spec": spec})
+    };
+    let required = r#"spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never""#;
+    let rules = json!({"podFailurePolicy": {"rules": [
+        {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [1]}}]}});
+    let never_only = r#"spec.template.spec.restartPolicy: Invalid value: "OnFailure": only "Never" is supported when podFailurePolicy is specified"#;
+    check("R16.1", "batch", "Job", job(Some("Always"), json!({})), None, &[required]);
+    check("R16.1", "batch", "Job", job(Some("OnFailure"), json!({})), None, &[]);
+    check("R16.1", "batch", "Job", job(Some("Never"), rules.clone()), None, &[]);
+    check("R16.1", "batch", "Job", job(Some("OnFailure"), rules), None, &[never_only]);
 }
 
 /// K25, K27-K30.

@@ -57,6 +57,27 @@ fn a_pods_one_word_says_where_it_stands() {
     assert_eq!(pod(crashed)[1..4], ["1/2", "Error", "1"]);
 }
 
+/// R15.13, R15.6: gates in the last column, and a Pod that is going says so until it is gone.
+#[test]
+fn gates_and_ends_of_a_pod() {
+    let of = |gates: Value, conditions: Value, deleted: Option<&str>| {
+        let pod = json!({
+            "metadata": {"name": "p", "creationTimestamp": "2026-01-01T00:59:00Z", "deletionTimestamp": deleted},
+            "spec": {"containers": [{"name": "a"}], "initContainers": [{"name": "i"}], "readinessGates": gates},
+            "status": {"phase": "Pending", "conditions": conditions,
+                "initContainerStatuses": [{"name": "i", "state": {"running": {}}}]},
+        });
+        let cells = print("", "pods", pod);
+        (cells[2].clone(), cells[8].clone())
+    };
+    let gates = json!([{"conditionType": "x/y"}, {"conditionType": "x/z"}]);
+    let one = json!([{"type": "x/y", "status": "True"}, {"type": "x/z", "status": "False"}]);
+    assert_eq!(of(json!(null), json!([]), None), ("Init:0/1".to_owned(), "<none>".to_owned()));
+    assert_eq!(of(gates.clone(), json!([]), None).1, "0/2");
+    assert_eq!(of(gates, one, None).1, "1/2");
+    assert_eq!(of(json!(null), json!([]), Some("2026-01-01T00:59:30Z")).0, "Terminating");
+}
+
 /// G15
 #[test]
 fn a_cordoned_node_says_so() {

@@ -12,6 +12,7 @@ mod namespaces;
 mod nodes;
 mod resources;
 mod security;
+mod told;
 mod volumes;
 
 /// One cluster for all of it, because starting one costs more than the questions.
@@ -25,6 +26,7 @@ async fn pods_get_what_they_ask_for() {
     namespaces::shared_processes_and_names(&kubectl).await;
     namespaces::own_users_and_a_debugger(&kubectl).await;
     namespaces::all_containers_again(&kubectl).await;
+    told::events_logs_and_descriptions(&kubectl).await;
     resources::resized_in_place(&kubectl).await;
     resources::pod_level_and_out_of_memory(&kubectl).await;
     resources::init_containers_resized_in_place(&kubectl).await;

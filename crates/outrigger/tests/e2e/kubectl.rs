@@ -165,6 +165,10 @@ async fn mistakes(kubectl: &Kubectl) {
     kubectl
         .run(&format!("wait --for=jsonpath={reason}=ImagePullBackOff pod/top-command-pod --timeout=100s"))
         .await;
+    let message = "{.status.containerStatuses[0].state.waiting.message}";
+    let message = kubectl.run(&format!("get pod top-command-pod -o jsonpath={message}")).await;
+    let told = "Back-off pulling image \"nosuch/image\": ErrImagePull: failed to pull and unpack image";
+    assert!(message.starts_with(told) && message.contains(" answered: "), "{message}");
     kubectl.run("delete pod top-command-pod").await;
     // R5.32
     let missing = TOP.replace("\"top\"", "\"/no/such\"").replace("spec:", "spec:\n  restartPolicy: Never");

@@ -110,7 +110,7 @@ async fn a_missing_image_is_told() {
     let images = Images::start().await;
     let manifest = pod("Never", "true").replace("busybox", "nosuch/image");
     let mut run = Run::start(&images, "10.208.0.0/24", &manifest, &[]);
-    run.printed("ErrImagePull: failed to pull").await;
+    run.printed(" answered: ").await;
     run.signal(Signal::INT);
     assert_eq!(run.ended().await, Some(130));
 }
@@ -162,6 +162,24 @@ async fn bad_manifests_are_refused_with_their_place() {
     assert!(message.contains("Pod.spec.containers.stdin of type bool"), "{message}");
     let usage = Command::new(binary("outrigger").unwrap()).arg("run").output().await.unwrap();
     assert_eq!(usage.status.code(), Some(64));
+}
+
+/// A store that cannot be read is named and left as it is.
+#[tokio::test]
+async fn a_damaged_store_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("store/store.redb");
+    std::fs::create_dir(folder.path().join("store")).unwrap();
+    let damaged = vec![0x5a; 64 * 1024];
+    std::fs::write(&file, &damaged).unwrap();
+    let mut up = Command::new(binary("outrigger").unwrap());
+    up.args(["up", "--listen", "127.0.0.1:0", "--pod-cidr", "10.209.0.0/24", "--data-dir"])
+        .arg(folder.path());
+    let output = up.output().await.unwrap();
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains(&file.display().to_string()), "{message}");
+    assert_eq!(std::fs::read(&file).unwrap(), damaged);
 }
 
 /// A machine or a user that cannot run Pods is told what is missing and how to get it.

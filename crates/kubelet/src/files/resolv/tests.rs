@@ -66,16 +66,19 @@ fn an_empty_node_file_means_loopback() {
     assert_eq!(conf.render(), "search .\nnameserver 127.0.0.1\n");
 }
 
-/// R11.31
+/// R11.31, R10.20
 #[test]
 fn without_cluster_dns_the_node_file_serves() {
     let (conf, problems) = pod_resolv_conf(&pod(json!({})), Some(&node()), &ClusterDns::default());
     assert_eq!(conf, node());
     assert_eq!(problems, [DnsProblem::MissingClusterDns { policy: "ClusterFirst".into() }]);
     assert_eq!(problems[0].reason(), "MissingClusterDNS");
+    let text = "pod: \"p_ns(u)\". kubelet does not have ClusterDNS IP configured and cannot create Pod using \
+                \"ClusterFirst\" policy. Falling back to \"Default\" policy.";
+    assert_eq!(problems[0].message("p_ns(u)"), text);
 }
 
-/// R11.32
+/// R11.32, R10.20
 #[test]
 fn what_is_too_much_is_cut_and_said() {
     let servers: Vec<_> = (1..=5).map(|n| format!("192.0.2.{n}")).collect();
@@ -85,6 +88,11 @@ fn what_is_too_much_is_cut_and_said() {
         pod_resolv_conf(&pod(json!({"dnsPolicy": "None", "dnsConfig": config})), None, &cluster());
     assert_eq!((conf.nameservers.len(), conf.searches.len()), (3, 32));
     assert_eq!(problems.len(), 2);
+    let text = "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: \
+                192.0.2.1 192.0.2.2 192.0.2.3";
+    assert_eq!((problems[0].reason(), problems[0].message("p")), ("DNSConfigForming", text.to_owned()));
+    let text = "Search Line limits were exceeded, some search paths have been omitted, the applied search line is: s0 s1 ";
+    assert!(problems[1].message("p").starts_with(text), "{}", problems[1].message("p"));
     let long = json!({"nameservers": ["192.0.2.1"], "searches": ["x".repeat(254), "ok"]});
     let (conf, problems) =
         pod_resolv_conf(&pod(json!({"dnsPolicy": "None", "dnsConfig": long})), None, &cluster());

@@ -96,12 +96,12 @@ spec:
     image: busybox
     restartPolicy: Never
     terminationMessagePolicy: FallbackToLogsOnError
-    command: [sh, -c, \"trap 'exit 0' TERM; touch /work/b; while test $(wc -l < /work/count) = 1; do sleep 0.05; done; echo why; exit 9\"]
+    command: [sh, -c, \"trap 'exit 0' TERM; test -e /work/b || echo 9.9.9.9 edited >> /etc/hosts; touch /work/b; while test $(wc -l < /work/count) = 1; do sleep 0.05; done; grep edited /etc/hosts && exit 1; echo why; exit 9\"]
     volumeMounts: [{name: work, mountPath: /work}]
   volumes: [{name: work, emptyDir: {}}]
 ";
 
-/// R5.17-R5.21, R9.32: everything again in the same sandbox, with the same volumes.
+/// R5.17-R5.21, R9.32, R11.22: everything again in the same sandbox, with the same volumes.
 pub(super) async fn all_containers_again(kubectl: &Kubectl) {
     kubectl.apply(ALL_AGAIN).await;
     wait(kubectl, "again", "jsonpath={.status.phase}=Failed").await;

@@ -23,7 +23,9 @@ spec:
   initContainers:
   - name: writes
     image: busybox
-    command: [sh, -c, \"printf \\\"A='from a file'\\\\n\\\" > /work/env; echo data > /work/word\"]
+    command: [sh, -c, \"printf \\\"A='from a file'\\\\n\\\" > /work/env; echo data > /work/word; echo $IP $S_colour > /work/init\"]
+    env: [{name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}]
+    envFrom: [{configMapRef: {name: settings}, prefix: S_}]
     volumeMounts: [{name: work, mountPath: /work}]
   containers:
   - name: a
@@ -40,6 +42,7 @@ spec:
     - {name: settings, mountPath: /settings}
     - {name: settings, mountPath: /one/colour, subPath: colour}
     - {name: all, mountPath: /all}
+    - {name: late, mountPath: /late}
     - {name: tools, mountPath: /tools}
     - {name: tools, mountPath: /tools-bin, subPath: bin}
     - {name: work, mountPath: /only-read, readOnly: true, recursiveReadOnly: Enabled}
@@ -47,6 +50,7 @@ spec:
   - {name: work, emptyDir: {}}
   - {name: memory, emptyDir: {medium: Memory, sizeLimit: 4Mi}}
   - {name: settings, configMap: {name: settings}}
+  - {name: late, configMap: {name: late, optional: true}}
   - {name: tools, image: {reference: busybox, pullPolicy: IfNotPresent}}
   - name: all
     projected:
@@ -57,7 +61,7 @@ spec:
       - serviceAccountToken: {path: token, expirationSeconds: 600}
 ";
 
-/// R11.7, R12.6-R12.30, R13.20.
+/// R3.17, R11.7, R12.4-R12.30, R13.20, M20.
 pub(super) async fn everything_is_mounted(kubectl: &Kubectl) {
     kubectl.apply(OBJECTS).await;
     kubectl.apply(POD).await;
@@ -90,6 +94,25 @@ pub(super) async fn everything_is_mounted(kubectl: &Kubectl) {
     kubectl.run("label pod mounts tier=back --overwrite").await;
     eventually(async || a.run("cat /settings/colour /all/labels").await == "bluetier=\"back\"").await;
     assert_eq!(a.run("cat /one/colour").await, "red");
+    // M20: variables never change.
+    assert_eq!(a.run("echo $S_colour").await.trim(), "red");
+    // R3.17: an init container has the Pod's address, variables and volumes.
+    let ip = kubectl.run("get pod mounts -o jsonpath={.status.podIP}").await;
+    assert_eq!(a.run("cat /work/init").await.trim(), format!("{ip} red"));
+    // R12.23: what is optional comes and goes; what is not stays as it was, with an event.
+    assert_eq!(a.run("ls /late").await, "");
+    // A change of the Pod's own metadata lets the node look at once.
+    kubectl.run("create configmap late --from-literal=word=here").await;
+    kubectl.run("annotate pod mounts looks=once").await;
+    eventually(async || a.run("cat /late/word 2>/dev/null || true").await == "here").await;
+    kubectl.run("delete configmap/late secret/keys").await;
+    kubectl.run("annotate pod mounts looks=twice --overwrite").await;
+    eventually(async || a.run("ls /late").await.is_empty()).await;
+    let about =
+        "get events --field-selector involvedObject.name=mounts,reason=FailedMount -o jsonpath={..message}";
+    let text = "MountVolume.SetUp failed for volume \"all\" : secret \"keys\" not found";
+    eventually(async || kubectl.run(about).await.contains(text)).await;
+    assert_eq!(a.run("cat /all/key").await, "s3cret");
     delete(kubectl, "mounts").await;
 }
 
