@@ -102,10 +102,16 @@ fn templates_and_how_their_pods_end() {
         }
         template
     };
-    for kind in ["Deployment", "ReplicaSet", "StatefulSet", "DaemonSet"] {
+    // A Deployment's template is judged as that of the ReplicaSets it will have.
+    for (kind, named) in [
+        ("Deployment", "ReplicaSet"),
+        ("ReplicaSet", "ReplicaSet"),
+        ("StatefulSet", "StatefulSet"),
+        ("DaemonSet", "DaemonSet"),
+    ] {
         let template = with(json!({"restartPolicy": "Never", "activeDeadlineSeconds": 5}));
         let deadline = format!(
-            "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in {kind} is not Supported"
+            "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in {named} is not Supported"
         );
         check(
             "R16.7",
@@ -121,7 +127,7 @@ fn templates_and_how_their_pods_end() {
     }
     let sidecar = json!([{"name": "s", "image": "a:1", "restartPolicy": "Always"}]);
     let job = |policy: Option<&str>, more: serde_json::Value| {
-        let mut spec = json!({"template": with(json!({"restartPolicy": policy, "initContainers": sidecar}))});
+        let mut spec = json!({"selector": labels, "template": with(json!({"restartPolicy": policy, "initContainers": sidecar}))});
         for (key, value) in more.as_object().expect("an object") {
             spec[key] = value.clone();
         }
