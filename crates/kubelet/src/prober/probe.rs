@@ -167,7 +167,7 @@ mod tests {
         probe(&asked, &Container::default(), "127.0.0.1", async |_| Err(String::new())).await
     }
 
-    /// R6.16, R6.17
+    /// R6.16, R6.17, M14
     #[tokio::test]
     async fn http_answers() {
         let answers = vec![

@@ -16,6 +16,7 @@ struct Turn {
     sandboxes: Vec<SandboxFacts>,
     containers: BTreeMap<String, ContainerFacts>,
     memory: PodMemory,
+    volumes: VolumesState,
     second: u64,
 }
 
@@ -37,6 +38,7 @@ impl Turn {
             sandboxes: vec![sandbox("s0", 0, true)],
             containers: BTreeMap::new(),
             memory: PodMemory::default(),
+            volumes: VolumesState::Mounted,
             second: 100,
         }
     }
@@ -69,7 +71,7 @@ impl Turn {
             sandbox_operation: None,
             sandbox_failure: None,
             containers: &self.containers,
-            volumes: &VolumesState::Mounted,
+            volumes: &self.volumes,
             resize: &ResizeFacts::default(),
             memory: &self.memory,
             gates: &Gates::default(),
@@ -250,4 +252,71 @@ fn a_pod_nobody_can_tell_about_is_pending() {
     {
         assert_eq!(turn.decide().status.phase.as_deref(), Some("Pending"));
     }
+}
+
+/// A sidecar `s` and an app container `a`, each with all three probes, beside a plain init container.
+fn probed(policy: &str) -> Turn {
+    let probe = json!({"exec": {"command": ["x"]}});
+    let all = |name: &str, policy: Option<&str>| {
+        json!({"name": name, "image": "img", "restartPolicy": policy,
+            "startupProbe": probe, "livenessProbe": probe, "readinessProbe": probe})
+    };
+    let inits = json!([{"name": "i", "image": "img"}, all("s", Some("Always"))]);
+    Turn::of(json!({"restartPolicy": policy, "initContainers": inits, "containers": [all("a", None)]}))
+        .has("i", exited(0))
+}
+
+fn asked(decision: &Decision) -> Vec<String> {
+    decision.probes.iter().map(|probe| format!("{} {}", probe.container, probe.kind.as_str())).collect()
+}
+
+fn verdicts(turn: &mut Turn, container: &str, startup: Verdict) {
+    let facts = turn.containers.get_mut(container).expect("has run");
+    facts.probes =
+        ProbeVerdicts { instance: format!("{container}-0"), startup: Some(startup), ..Default::default() };
+}
+
+/// R6.1, R6.2, R6.4: each probe of app containers and sidecars by itself, none of plain init containers, and none
+/// before the volumes are there. A new instance is not started, not ready and not sick.
+#[test]
+fn who_is_probed() {
+    let mut turn = probed("Always").has("s", running()).has("a", running());
+    let first = turn.decide();
+    assert_eq!(asked(&first), ["s Startup", "a Startup"]);
+    assert_eq!(words(&first), Vec::<String>::new());
+    for name in ["s", "a"] {
+        let status = status_of(&first, name);
+        assert_eq!((status.ready, status.started), (false, Some(false)), "{name}");
+    }
+    verdicts(&mut turn, "s", Verdict::Success);
+    verdicts(&mut turn, "a", Verdict::Success);
+    let second = turn.decide();
+    assert_eq!(asked(&second), ["s Liveness", "s Readiness", "a Liveness", "a Readiness"]);
+    assert_eq!(words(&second), Vec::<String>::new());
+    assert!(!status_of(&second, "a").ready, "until it is asked");
+    let waiting = Turn { volumes: VolumesState::Mounting { problem: None }, ..probed("Always") };
+    assert_eq!(asked(&waiting.decide()), Vec::<String>::new());
+}
+
+/// R6.11: what does not run is not asked and is neither started nor ready; when the Pod is over nothing is.
+#[test]
+fn what_has_ended_is_not_probed() {
+    let mut turn = probed("Never").has("s", running()).has("a", running());
+    verdicts(&mut turn, "s", Verdict::Success);
+    verdicts(&mut turn, "a", Verdict::Success);
+    turn.memory = turn.decide().memory;
+    for policy in ["Always", "Never"] {
+        turn.pod.spec.as_mut().expect("a spec").restart_policy = Some(policy.into());
+        let ended =
+            Turn { containers: turn.containers.clone(), memory: turn.memory.clone(), ..probed(policy) };
+        let ended = ended.has("a", exited(1)).decide();
+        assert!(asked(&ended).iter().all(|probe| probe.starts_with("s ")), "{policy} {:?}", asked(&ended));
+        let status = status_of(&ended, "a");
+        assert_eq!((status.ready, status.started), (false, Some(false)), "{policy}");
+    }
+    turn.pod.status.get_or_insert_default().phase = Some("Failed".into());
+    let mut over = turn.has("s", exited(0)).has("a", exited(1));
+    over.sandboxes = Vec::new();
+    over.memory = over.decide().memory;
+    assert_eq!(asked(&over.decide()), Vec::<String>::new());
 }

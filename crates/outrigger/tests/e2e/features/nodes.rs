@@ -56,7 +56,7 @@ spec:
     )
 }
 
-/// N15, R8.30: a NoExecute taint on a living node.
+/// N15, R8.30, R10.23: a NoExecute taint on a living node.
 pub(super) async fn tainted_pods_leave(kubectl: &Kubectl) {
     let tolerates = |seconds: &str| format!("{{key: out, operator: Exists{seconds}}}");
     let pods = [

@@ -68,7 +68,7 @@ async fn events(kubectl: &Kubectl) {
     assert!(all.iter().all(|event| !event["message"].as_str().unwrap().contains(id)));
 }
 
-/// R14.11, R14.15 to R14.17, R14.19.
+/// R14.11, R14.15, R14.16, R14.17, R14.19.
 async fn logs(kubectl: &Kubectl) {
     let said = kubectl.try_run("logs told", "").await;
     let notice = "Defaulted container \"a\" out of: a, i (init), s (init)";
