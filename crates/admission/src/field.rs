@@ -70,6 +70,13 @@ impl Findings {
         self.add(Problem::Invalid, field, Some(&value.into()), detail);
     }
 
+    /// The same with the value's own text.
+    pub fn invalid_text(&mut self, field: &str, value: &str, detail: &str) {
+        let (words, reason) = Problem::Invalid.words();
+        let message = format!("{words}: {value}: {detail}");
+        self.0.push(Cause { reason: reason.to_owned(), message, field: field.to_owned() });
+    }
+
     /// A value must not be there.
     pub fn forbidden(&mut self, field: &str, detail: &str) {
         self.add(Problem::Forbidden, field, None, detail);

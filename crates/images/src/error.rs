@@ -112,7 +112,17 @@ pub enum RegistryError {
         /// Its words, and what the credential files lack if that is known.
         answer: String,
     },
-    /// No answer, or an answer that promises one later (5xx, 429).
+    /// No answer at all.
+    #[error("failed to do request: Head \"{url}\": dial tcp {host}: {answer}")]
+    Unreachable {
+        /// Whom we asked.
+        host: String,
+        /// What for.
+        url: String,
+        /// What happened.
+        answer: String,
+    },
+    /// An answer that promises one later (5xx, 429), or one that breaks off.
     #[error("registry {host} is unavailable: {answer}")]
     Unavailable {
         /// Whom we asked.
@@ -139,7 +149,7 @@ impl RegistryError {
         match self {
             Self::NotFound { .. } => FailureKind::NotFound,
             Self::Unauthorized { .. } => FailureKind::Unauthorized,
-            Self::Unavailable { .. } => FailureKind::Unavailable,
+            Self::Unavailable { .. } | Self::Unreachable { .. } => FailureKind::Unavailable,
             Self::Corrupt { .. } => FailureKind::Corrupt,
             Self::Config(_) => FailureKind::Invalid,
         }
@@ -155,7 +165,7 @@ pub enum FailureKind {
     NotFound,
     /// The registry wants credentials.
     Unauthorized,
-    /// The registry does not answer: `RegistryUnavailable`.
+    /// The registry does not answer.
     Unavailable,
     /// What came does not match its digest or cannot be read.
     Corrupt,

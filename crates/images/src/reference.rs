@@ -111,7 +111,7 @@ fn check_name(registry: &str, path: &str) -> Result<(), Detail> {
         return Ok(());
     }
     if path.split('/').all(|part| is_path_component(&part.to_ascii_lowercase())) {
-        return Err(Detail::Uppercase);
+        return Err(Detail::Uppercase(path.to_owned()));
     }
     Err(Detail::Format)
 }
@@ -220,12 +220,12 @@ pub struct InvalidImageName {
 }
 
 /// The parser's verdict, in the words Kubernetes users know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum Detail {
     #[error("invalid reference format")]
     Format,
-    #[error("invalid reference format: repository name must be lowercase")]
-    Uppercase,
+    #[error("invalid reference format: repository name ({0}) must be lowercase")]
+    Uppercase(String),
     #[error("repository name must have at least one component")]
     Empty,
     #[error("repository name must not be more than 255 characters")]

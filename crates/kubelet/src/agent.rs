@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerState as ShownState, ContainerStatus, Pod};
 use kube::Api;
 use outrigger_api::StatusError;
 use outrigger_api::status::Reason;
@@ -18,6 +18,7 @@ use crate::container::{entries, find};
 use crate::context::Context;
 use crate::logs::{self, open};
 use crate::pod_table::is_static;
+use crate::runtime_words::exec_failed;
 use crate::server::{Caller, NodeServer};
 
 /// The kubelet's side of logs and sessions.
@@ -114,7 +115,8 @@ impl NodeAgent for KubeletAgent {
         let name = choose(&pod, &target.container)?;
         let container = self.running(&pod, &name).await?;
         let io = options(streams);
-        Ok(session(self.runtime.exec(&container.id, command, io).await.map_err(refused)?))
+        let process = self.runtime.exec(&container.id, command, io).await;
+        Ok(session(process.map_err(|error| not_executed(&container.id, error))?))
     }
 
     async fn attach(&self, target: &ContainerTarget, streams: StreamOptions) -> Result<Session, StatusError> {
@@ -155,6 +157,15 @@ fn refused(error: RuntimeError) -> StatusError {
         | RuntimeError::InUse(_)
         | RuntimeError::SandboxGone(_) => StatusError::internal(error),
     }
+}
+
+/// R14.18.
+fn not_executed(container: &str, error: RuntimeError) -> StatusError {
+    if matches!(error, RuntimeError::CannotExecute(_)) {
+        let text = format!("error executing command in container: {}", exec_failed(container, &error));
+        return StatusError::internal(text);
+    }
+    refused(error)
 }
 
 fn options(streams: StreamOptions) -> IoOptions {
@@ -210,6 +221,28 @@ fn choose(pod: &Pod, wanted: &str) -> Result<String, StatusError> {
     )))
 }
 
+/// R14.12: the instance that the Pod's status speaks of; it is what the client has seen.
+fn named<'a>(
+    pod: &Pod,
+    container: &str,
+    instances: &'a [Container],
+    previous: bool,
+) -> Option<&'a Container> {
+    let status = status_of(pod, container)?;
+    let ended = |state: &Option<ShownState>| {
+        let state = state.as_ref()?;
+        state.terminated.as_ref()?.container_id.clone()
+    };
+    let runs = status.state.as_ref().is_some_and(|state| state.running.is_some());
+    let id = match previous {
+        true => ended(&status.last_state)?,
+        false if runs => status.container_id.clone()?,
+        false => ended(&status.state).or_else(|| ended(&status.last_state))?,
+    };
+    let id = id.rsplit('/').next()?;
+    instances.iter().find(|instance| instance.id == id)
+}
+
 /// R14.12.
 fn pick<'a>(
     pod: &Pod,
@@ -218,6 +251,9 @@ fn pick<'a>(
     previous: bool,
 ) -> Result<&'a Container, StatusError> {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
+    if let Some(instance) = named(pod, container, instances, previous) {
+        return Ok(instance);
+    }
     if previous {
         let waiting = status_of(pod, container)
             .is_some_and(|s| s.state.as_ref().is_some_and(|state| state.waiting.is_some()));

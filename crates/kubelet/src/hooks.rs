@@ -6,9 +6,11 @@ use k8s_openapi::api::core::v1::{Container, HTTPGetAction, LifecycleHandler, Pod
 use outrigger_pod_lifecycle::pod_words;
 
 use crate::context::Context;
+use crate::env::go_quote;
 use crate::http_get::{GetError, http_get};
-use crate::prober::run_command;
+use crate::prober::{Output, run_command};
 use crate::reference_text::host_port;
+use crate::runtime_words::exec_failed;
 
 const HOOK_AGENT: &str = "kube-lifecycle/1.36";
 
@@ -25,7 +27,9 @@ pub(crate) async fn run_hook(
     pod_ip: &str,
 ) -> Result<(), String> {
     let exec = async |command: Vec<String>| {
-        run_command(context, instance, &command).await.map_err(|error| error.to_string())
+        run_command(context, instance, &command)
+            .await
+            .map_err(|error| format!("rpc error: code = Unknown desc = {}", exec_failed(instance, &error)))
     };
     let fell_back = perform(pod, container, handler, pod_ip, exec).await?;
     if let Some(warning) = fell_back {
@@ -43,7 +47,7 @@ async fn perform<E>(
     exec: E,
 ) -> Result<Option<String>, String>
 where
-    E: AsyncFnOnce(Vec<String>) -> Result<(i32, String), String>,
+    E: AsyncFnOnce(Vec<String>) -> Result<(i32, Output), String>,
 {
     let whose = || format!("for Container \"{}\" in Pod \"{}\"", container.name, pod_words(pod));
     if let Some(action) = &handler.exec {
@@ -52,12 +56,16 @@ where
         let words = command.join(" ");
         let (problem, output) = match exec(command).await {
             Ok((0, _)) => return Ok(None),
-            Ok((code, output)) => (format!("command '{words}' exited with {code}: {output}"), output),
+            Ok((code, output)) => {
+                let errors = String::from_utf8_lossy(&output.stderr);
+                (format!("command '{words}' exited with {code}: {errors}"), output.both())
+            }
             Err(error) => (error, String::new()),
         };
         return Err(format!(
-            "Exec lifecycle hook ([{words}]) {} failed - error: {problem}, message: {output:?}",
-            whose()
+            "Exec lifecycle hook ([{words}]) {} failed - error: {problem}, message: {}",
+            whose(),
+            go_quote(&output)
         ));
     }
     if let Some(action) = &handler.http_get {
@@ -110,7 +118,7 @@ mod tests {
 
     async fn says(
         handler: &LifecycleHandler,
-        exec: impl AsyncFnOnce(Vec<String>) -> Result<(i32, String), String>,
+        exec: impl AsyncFnOnce(Vec<String>) -> Result<(i32, Output), String>,
     ) -> Result<Option<String>, String> {
         let mut pod = Pod::default();
         pod.metadata.name = Some("p".into());
@@ -120,7 +128,11 @@ mod tests {
         perform(&pod, &container, handler, "127.0.0.1", exec).await
     }
 
-    async fn no_exec(_: Vec<String>) -> Result<(i32, String), String> {
+    fn printed(stdout: &str, stderr: &str) -> Output {
+        Output { stdout: stdout.into(), stderr: stderr.into() }
+    }
+
+    async fn no_exec(_: Vec<String>) -> Result<(i32, Output), String> {
         Err("not asked for".into())
     }
 
@@ -133,9 +145,10 @@ mod tests {
     #[tokio::test]
     async fn commands() {
         let echo = exec(&["sh", "-c", "$(A)"]);
-        assert_eq!(says(&echo, async |_| Ok((0, "x".into()))).await, Ok(None));
-        let failed = says(&echo, async |command| Ok((1, format!("{}\n", command[2])))).await;
-        let text = "Exec lifecycle hook ([sh -c $(A)]) for Container \"c\" in Pod \"p_ns(u)\" failed - error: command 'sh -c $(A)' exited with 1: $(A)\n, message: \"$(A)\\n\"";
+        assert_eq!(says(&echo, async |_| Ok((0, printed("x", "")))).await, Ok(None));
+        let failed =
+            says(&echo, async |command| Ok((1, printed(&format!("{}\n", command[2]), "bad\n")))).await;
+        let text = "Exec lifecycle hook ([sh -c $(A)]) for Container \"c\" in Pod \"p_ns(u)\" failed - error: command 'sh -c $(A)' exited with 1: bad\n, message: \"$(A)\\nbad\\n\"";
         assert_eq!(failed, Err(text.into()));
         let failed = says(&echo, async |_| Err("no such file".into())).await;
         let text = "Exec lifecycle hook ([sh -c $(A)]) for Container \"c\" in Pod \"p_ns(u)\" failed - error: no such file, message: \"\"";

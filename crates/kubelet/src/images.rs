@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Container, Pod};
-use outrigger_images::Image;
+use outrigger_images::{Image, Reference};
 use outrigger_pod_lifecycle::FailureReason;
 use tokio::sync::Semaphore;
 
@@ -77,6 +77,13 @@ impl ImageManager {
         container: &Container,
     ) -> Result<Image, PullFailure> {
         let reference = container.image.as_deref().unwrap_or_default();
+        if let Err(invalid) = Reference::parse(reference) {
+            // R5.26: nothing is pulled that has no name.
+            return Err(PullFailure {
+                reason: FailureReason::InvalidImageName,
+                message: invalid.to_string(),
+            });
+        }
         let policy = container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
         let found = if policy == "Always" { None } else { self.service.resolve(reference).await };
         let allowed = match &found {

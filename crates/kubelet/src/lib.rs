@@ -36,6 +36,7 @@ mod prober;
 mod quantity;
 mod records;
 mod reference_text;
+mod runtime_words;
 mod server;
 mod shutdown;
 mod static_pods;

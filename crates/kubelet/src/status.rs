@@ -1,6 +1,7 @@
 //! The patch that publishes a Pod's status: own conditions merged by type, everything else replaced.
 
-use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use outrigger_pod_lifecycle::{Role, init_role};
 use serde_json::{Map, Value, json};
 
 /// Fields that vanish when the new status lacks them.
@@ -34,6 +35,10 @@ pub(crate) fn patch(uid: Option<&str>, old: Option<&PodStatus>, new: &PodStatus)
             items.insert(0, json!({"$patch": "replace"}));
         }
     }
+    if old.contains_key("conditions") {
+        // R1.52: what is not there any more is taken away, also the last one.
+        status.entry("conditions").or_insert_with(|| json!([]));
+    }
     if let Some(Value::Array(conditions)) = status.get_mut("conditions") {
         let kept: Vec<Value> = conditions.iter().map(|c| c["type"].clone()).collect();
         let before = old.get("conditions").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -57,9 +62,68 @@ pub(crate) fn patch(uid: Option<&str>, old: Option<&PodStatus>, new: &PodStatus)
     }
 }
 
+/// Whether `new` is the first to say that a container ended which may be started again: app containers, sidecars, and
+/// init containers that failed.
+pub(crate) fn tells_an_exit(pod: &Pod, old: Option<&PodStatus>, new: &PodStatus) -> bool {
+    let ended = |status: &PodStatus| {
+        let inits = status.init_container_statuses.iter().flatten();
+        let all = inits.chain(status.container_statuses.iter().flatten());
+        let ended = all.filter(|status| may_come_back(pod, status));
+        ended.filter_map(|status| status.state.as_ref()?.terminated.as_ref()?.container_id.clone()).collect()
+    };
+    let before: Vec<String> = old.map(&ended).unwrap_or_default();
+    let now: Vec<String> = ended(new);
+    now.iter().any(|id| !before.contains(id))
+}
+
+fn may_come_back(pod: &Pod, status: &ContainerStatus) -> bool {
+    let Some(spec) = &pod.spec else { return false };
+    let mut all = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let Some(container) = all.find(|container| container.name == status.name) else { return false };
+    let ended = status.state.as_ref().and_then(|state| state.terminated.as_ref());
+    let init = spec.init_containers.iter().flatten().any(|it| it.name == status.name);
+    if init && init_role(container) == Role::Init && ended.is_some_and(|ended| ended.exit_code == 0) {
+        return false;
+    }
+    let policy = container.restart_policy.as_deref().or(spec.restart_policy.as_deref());
+    let rules = container.restart_policy_rules.as_ref().is_some_and(|rules| !rules.is_empty());
+    rules || policy != Some("Never")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// R14.12
+    #[test]
+    fn an_exit_is_told_once() {
+        let pod: Pod = serde_json::from_value(json!({"spec": {
+            "initContainers": [{"name": "i"}], "containers": [{"name": "a"}]}}))
+        .unwrap();
+        let ended = |container: &str, code: i32| {
+            let list = if container == "i" { "initContainerStatuses" } else { "containerStatuses" };
+            let state = json!({"terminated": {"exitCode": code, "containerID": "outrigger://1"}});
+            serde_json::from_value::<PodStatus>(json!({ list: [{
+                "name": container, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]}))
+            .unwrap()
+        };
+        assert!(tells_an_exit(&pod, None, &ended("a", 0)));
+        assert!(!tells_an_exit(&pod, Some(&ended("a", 0)), &ended("a", 0)));
+        assert!(tells_an_exit(&pod, None, &ended("i", 1)));
+        assert!(!tells_an_exit(&pod, None, &ended("i", 0)), "done for good");
+        let mut never = pod;
+        never.spec.as_mut().unwrap().restart_policy = Some("Never".into());
+        assert!(!tells_an_exit(&never, None, &ended("a", 1)));
+    }
+
+    /// R1.52
+    #[test]
+    fn a_refused_pod_loses_every_condition() {
+        let status = |value| serde_json::from_value::<PodStatus>(value).unwrap();
+        let old = status(json!({"conditions": [{"type": "PodScheduled", "status": "True"}]}));
+        let patch = patch(None, Some(&old), &status(json!({"phase": "Failed"})));
+        assert_eq!(patch["status"]["conditions"], json!([{"type": "PodScheduled", "$patch": "delete"}]));
+    }
 
     /// R9.13: foreign conditions are left alone.
     #[test]

@@ -36,10 +36,20 @@ pub(crate) async fn ensure_bridge(
             index_of(handle, name).await?.ok_or_else(|| gone(name))?
         }
     };
-    let added = handle.address().add(index, address.into(), cidr.prefix_len()).execute().await;
-    done(added, || format!("give {address} to {name}"))?;
+    add_address(handle, index, address, cidr.prefix_len()).await?;
     set_up(handle, index, name).await?;
     Ok(index)
+}
+
+/// Gives a link one more address; one it has is success.
+pub(crate) async fn add_address(
+    handle: &Handle,
+    index: u32,
+    address: Ipv4Addr,
+    prefix: u8,
+) -> Result<(), NetworkError> {
+    let added = handle.address().add(index, address.into(), prefix).execute().await;
+    done(added, || format!("give {address} to link {index}"))
 }
 
 /// Deletes a link by name; none of that name is success.

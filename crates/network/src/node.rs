@@ -6,7 +6,7 @@
 //! ```
 
 use std::fs::File;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -178,6 +178,20 @@ impl NodeNetwork {
     /// The node's address on the bridge.
     pub fn gateway(&self) -> IpAddr {
         gateway(self.config.pod_cidr).into()
+    }
+
+    /// Makes the node answer at `address`, too, towards its Pods. Another network of this machine may do the same. It
+    /// goes with the bridge.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub async fn answer_at(&self, address: Ipv4Addr) -> Result<(), NetworkError> {
+        links::add_address(&self.handle, self.bridge, address, 32).await
+    }
+
+    /// The bridge's name.
+    pub fn bridge(&self) -> &str {
+        &self.config.bridge
     }
 
     /// Takes everything away: namespaces, bridge, table, record. For a node that ends for good.

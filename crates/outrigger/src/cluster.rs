@@ -1,6 +1,6 @@
 //! A whole cluster in this process: store, API server, scheduler, controllers and one node.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -21,11 +21,15 @@ use tokio_util::task::TaskTracker;
 use crate::cli::NodeOptions;
 use crate::failure::{Failure, MISSING_FEATURE, USAGE};
 use crate::images::Images;
+use crate::names::{NameService, Sockets};
 use crate::node::{self, Agents};
 use crate::store::{Opened, StoreChoice};
 
 /// Bytes of a disk below which Pods are evicted, unless a configuration file names thresholds.
 const DISK_FLOOR: u64 = 512 * 1024 * 1024;
+
+/// The place of the name service in the range for Services, as most clusters have it.
+const DNS: u32 = 10;
 
 /// How a cluster is to be.
 #[derive(Clone, Debug)]
@@ -53,6 +57,8 @@ pub(crate) struct Cluster {
     pub(crate) node_name: String,
     runtime: Arc<EmbeddedRuntime>,
     network: Arc<NodeNetwork>,
+    /// Where names are answered.
+    dns: Ipv4Addr,
     opened: Opened,
     /// How the node's Pods are stopped in an orderly way, and how long that may take.
     shutdown: OnceLock<(NodeShutdown, ShutdownGrace)>,
@@ -92,6 +98,7 @@ impl Cluster {
             node_name,
             runtime,
             network,
+            dns: service_range.address(DNS.min(service_range.size() - 2)),
             opened,
             shutdown: OnceLock::new(),
             stop: CancellationToken::new(),
@@ -105,7 +112,7 @@ impl Cluster {
     fn start_components(&self, clock: &SharedClock) {
         let scheduler = outrigger_scheduler::Config {
             name: "default-scheduler".to_owned(),
-            host: self.node_name.clone(),
+            host: node::host_name(),
             clock: Arc::clone(clock),
         };
         let client = self.server.client("system:kube-scheduler");
@@ -133,6 +140,10 @@ impl Cluster {
         let images = Images::new(store, options.progress.clone());
         let mut config = kubelet_config(options, &self.node_name)?;
         config.node_ips = vec![node_ip];
+        if config.cluster_dns.is_empty() {
+            self.serve_names(&config.cluster_domain).await?;
+            config.cluster_dns = vec![self.dns.into()];
+        }
         let keys = self.serving_keys(&clock, node_ip)?;
         let listeners = node_ports(options, &mut config, &keys).await?;
         let grace = options.node.shutdown_grace.map_or(config.shutdown, shutdown_grace);
@@ -156,6 +167,22 @@ impl Cluster {
         let ended = |_| Failure::other("the kubelet ended before its node was ready");
         ready.wait_for(|ready| *ready).await.map(drop).map_err(ended)?;
         self.wait_until_schedulable().await
+    }
+
+    /// Answers for the cluster's domain, towards Pods and, if no other cluster does, towards the node itself.
+    async fn serve_names(&self, domain: &str) -> Result<(), Failure> {
+        let failed = Failure::doing("cannot serve the cluster's names");
+        self.network.answer_at(self.dns).await.map_err(failed)?;
+        let client = self.server.client("system:kube-dns");
+        let service = Arc::new(NameService::new(client, domain, self.dns));
+        let failed = Failure::doing("cannot serve the cluster's names");
+        let sockets = Sockets::take(self.dns, self.network.bridge()).map_err(failed)?;
+        self.tasks.spawn(Arc::clone(&service).serve(sockets, self.stop.clone()));
+        match Sockets::take(self.dns, "lo") {
+            Ok(sockets) => drop(self.tasks.spawn(service.serve(sockets, self.stop.clone()))),
+            Err(error) => tracing::debug!(%error, "names are not answered on the node itself"),
+        }
+        Ok(())
     }
 
     /// A certificate of the cluster's authority for the node's own API (N1).

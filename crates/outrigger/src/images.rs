@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use outrigger_images::{FailureKind, Image, ImageStore, Keyring, Progress, PullCause};
+use outrigger_images::{Image, ImageStore, Keyring, Progress, PullCause};
 use outrigger_kubelet::{ImageService, PullFailure};
 use outrigger_pod_lifecycle::FailureReason;
 use tokio::sync::Mutex;
@@ -63,9 +63,9 @@ impl ImageService for Images {
         let keyring = self.keyring(&secrets);
         let progress = self.progress.lock().await.clone();
         self.store.pull(reference, &keyring, progress).await.map_err(|error| {
-            let reason = match (&*error.cause, error.kind()) {
-                (PullCause::Invalid(_), _) => FailureReason::InvalidImageName,
-                (_, FailureKind::Unavailable) => FailureReason::RegistryUnavailable,
+            let reason = match &*error.cause {
+                PullCause::Invalid(_) => FailureReason::InvalidImageName,
+                // Also if nobody answers: clients know no other word for it (S36).
                 _ => FailureReason::ErrImagePull,
             };
             PullFailure { reason, message: error.message() }

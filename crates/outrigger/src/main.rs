@@ -14,6 +14,7 @@ mod failure;
 mod image;
 mod images;
 mod manifests;
+mod names;
 mod node;
 mod places;
 mod port;

@@ -18,10 +18,10 @@ const FIRST: u64 = 10;
 const PULL_CAP: u64 = 300;
 /// A series is forgotten after so long without a failure.
 const FORGET: u64 = 600;
-/// The delay after an error that has no series.
-pub(crate) const RETRY: Duration = Duration::from_secs(10);
+/// The delay after an error that has no series: somewhere between 10 and 15 seconds (R2.19).
+pub(crate) const RETRY: Duration = Duration::from_secs(12);
 
-/// How long a failed pull is shown before the wait for the next one is.
+/// How long a failed pull or an exit is shown before the wait for the next try is (R5.14, R5.25).
 const SHOWN: Duration = Duration::from_secs(1);
 
 /// What stands in the way of a start.
@@ -92,8 +92,22 @@ impl Turn<'_> {
             let text =
                 format!("Back-off restarting failed container {} in pod {}", entry.name(), self.words());
             self.warn(EventReason::BackOff, entry.field_path(), text);
-            self.remember(entry.name()).reported_back_off = Some(finished_at);
+            let now = self.input.now.mono;
+            let memory = self.remember(entry.name());
+            memory.reported_back_off = Some(finished_at);
+            memory.back_off_since = Some(now);
         }
+        if !self.shows_crash_loop(entry)
+            && let Some(since) = self.memory_of(entry.name()).back_off_since
+        {
+            self.wake(since + SHOWN);
+        }
+    }
+
+    /// R5.14: the exit itself is shown first, then that its container waits.
+    pub(crate) fn shows_crash_loop(&self, entry: &Entry<'_>) -> bool {
+        let since = self.memory_of(entry.name()).back_off_since;
+        since.is_none_or(|since| self.input.now.mono >= since + SHOWN)
     }
 
     /// `back-off 10s restarting failed container=a pod=p_ns(uid)`.
@@ -156,7 +170,12 @@ impl Turn<'_> {
                 self.warn(EventReason::Failed, path, format!("Error: {}", failure.reason));
             }
             FailureReason::InvalidImageName => {
-                let text = format!("Failed to apply default image tag \"{image}\": {message}");
+                let known = "Failed to apply default image tag";
+                let text = if message.starts_with(known) {
+                    message.clone()
+                } else {
+                    format!("{known} \"{image}\": {message}")
+                };
                 self.warn(EventReason::InspectFailed, path.clone(), text);
                 self.warn(EventReason::Failed, path, format!("Error: {}", failure.reason));
             }

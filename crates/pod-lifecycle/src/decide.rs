@@ -37,7 +37,10 @@ pub fn decide(input: &Input<'_>) -> Decision {
     }
     let status = turn.last_words().unwrap_or_else(|| turn.status());
     turn.memory.status = Some(Box::new(status.clone()));
-    let probes = turn.probe_targets();
+    let lists =
+        |status: &PodStatus| (status.init_container_statuses.clone(), status.container_statuses.clone());
+    let changed = input.memory.status.as_deref().map(lists) != Some(lists(&status));
+    let probes = turn.probe_targets(changed);
     let waiting = turn.reasons();
     Decision {
         actions: turn.actions,
@@ -154,6 +157,7 @@ impl Turn<'_> {
         }
         match self.sandbox() {
             Sandbox::Ready(sandbox) => {
+                self.memory.probing_since.get_or_insert(self.input.now.mono);
                 self.collect_sandboxes();
                 self.run_containers(&sandbox) || self.memory.finishing
             }

@@ -129,7 +129,10 @@ pub struct ProbeTarget {
     pub started_at: WallTime,
     /// Which of the container's probes.
     pub kind: ProbeKind,
-    /// Probe at once, besides the period (R6.10). Asked again on every turn until the verdict is success.
+    /// The periods are counted from here, whichever instance there is (R6.5).
+    pub ticks_from: MonoTime,
+    /// Probe at once, and count the periods from there on (R6.10): the Pod's containers have changed, and this one is
+    /// not ready.
     pub at_once: bool,
 }
 

@@ -32,6 +32,7 @@ pub use decision::*;
 pub use input::*;
 pub use memory::*;
 pub use message::{go_duration, termination_message};
+pub use probes::probe_period;
 pub use reason::{EventReason, FailureReason};
 pub use resize::ResizeSummary;
 pub use spec::{Role, definition_hash, field_path, init_role, pod_words};

@@ -25,6 +25,8 @@ pub struct PodMemory {
     pub finishing: bool,
     /// All containers are being restarted in place (R5.18).
     pub restarting_all: bool,
+    /// When this node first came to running containers: probes tick in step with it (R6.5).
+    pub probing_since: Option<MonoTime>,
     /// The sandbox being replaced: everything in it is to be stopped first (R2.10).
     pub replacing_sandbox: bool,
     /// By container name.
@@ -57,6 +59,7 @@ impl PodMemory {
             initialized: self.initialized,
             finishing: self.finishing,
             restarting_all: self.restarting_all,
+            probing_since: self.probing_since,
             replacing_sandbox: self.replacing_sandbox,
             reported_sandbox_failure: self.reported_sandbox_failure,
             reported_network: self.reported_network,
@@ -160,6 +163,8 @@ pub struct ContainerMemory {
     pub next_attempt: u32,
     /// An exit whose record is gone from the runtime, shown as lastState or state (R2.17, R5.20).
     pub removed_exit: Option<RemovedExit>,
+    /// The exit directly before that one, if its record is gone too: lastState once the later instance ended.
+    pub exit_before: Option<RemovedExit>,
     /// The crash back-off (R5.10).
     pub crash: CrashBackOff,
     /// The stop of its newest instance, if one was begun. Kept after the instance ended, until the next one.
@@ -170,6 +175,8 @@ pub struct ContainerMemory {
     pub reported_failure: Option<WallTime>,
     /// The last exit for which `BackOff` was told (R5.13).
     pub reported_back_off: Option<WallTime>,
+    /// When that was: the exit itself is shown for a moment longer (R5.14).
+    pub back_off_since: Option<MonoTime>,
     /// The last failed pull for which `BackOff` was told (R5.25).
     pub reported_pull_back_off: Option<WallTime>,
 }
@@ -273,6 +280,8 @@ pub enum HookProgress {
     None,
     /// Begun with the stop.
     Running,
-    /// Ended, failed or abandoned then.
+    /// Ended or failed then.
     Ended(MonoTime),
+    /// Out of time then; what becomes of it is still told (R7.6).
+    Abandoned(MonoTime),
 }

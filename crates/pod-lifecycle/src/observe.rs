@@ -116,7 +116,11 @@ impl Turn<'_> {
                 exit: exit.clone(),
                 why: RemovedWhy::Pruned,
             };
-            self.remember(entry.name()).removed_exit = Some(removed);
+            let memory = self.remember(entry.name());
+            let known = memory.removed_exit.replace(removed);
+            if let Some(known) = known.filter(|known| known.instance != instance.id) {
+                memory.exit_before = Some(known).filter(|known| known.attempt + 1 == instance.attempt);
+            }
         } else if entry.newest().is_none() && !self.memory.restarting_all && self.ran_last(entry) {
             let now = self.input.now.wall;
             let memory = self.remember(entry.name());

@@ -61,9 +61,32 @@ impl Turn<'_> {
     /// Moves every stop under way as far as it goes now.
     pub(crate) fn drive_stops(&mut self) {
         for entry in self.entries.clone() {
+            self.settle_abandoned_hook(&entry);
             if self.is_stopping(&entry) {
                 self.drive_stop(&entry);
             }
+        }
+    }
+
+    /// R7.6: what became of hooks that were left to themselves. The end of its container breaks an exec.
+    fn settle_abandoned_hook(&mut self, entry: &Entry<'_>) {
+        let Some(stop) = &self.memory_of(entry.name()).stop else { return };
+        let HookProgress::Abandoned(at) = stop.hook else { return };
+        let exec = entry.full().is_some_and(|container| {
+            let hook = container.lifecycle.as_ref().and_then(|hooks| hooks.pre_stop.as_ref());
+            hook.is_some_and(|hook| hook.exec.is_some())
+        });
+        let broken = match &entry.facts.pre_stop {
+            HookState::Succeeded => false,
+            HookState::Failed { .. } => true,
+            HookState::Idle | HookState::Running if entry.is_alive() => return,
+            HookState::Idle | HookState::Running => exec,
+        };
+        if broken {
+            self.warn(EventReason::FailedPreStopHook, entry.field_path(), "PreStopHook failed");
+        }
+        if let Some(stop) = &mut self.remember(entry.name()).stop {
+            stop.hook = HookProgress::Ended(at);
         }
     }
 
@@ -105,7 +128,9 @@ impl Turn<'_> {
                 stop.hook = HookProgress::Ended(now);
             }
             // R7.6: out of time.
-            HookState::Idle | HookState::Running if now >= deadline => stop.hook = HookProgress::Ended(now),
+            HookState::Idle | HookState::Running if now >= deadline => {
+                stop.hook = HookProgress::Abandoned(now);
+            }
             HookState::Running => self.wake(deadline),
             HookState::Idle => {
                 self.actions.push(Action::RunPreStop {

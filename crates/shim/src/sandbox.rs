@@ -320,6 +320,12 @@ impl Sandbox {
                 container.end(status, &state_dir);
                 events.push(Event::Exited(container.record.clone()));
             }
+            if self.pause.is_some_and(|pause| pause == pid || is_exiting(pause)) {
+                // R2.14: with process 1 the whole namespace ends, and with it the sandbox. Its containers' ends are
+                // read from their records: told one by one they would look like ends of their own.
+                self.stop();
+                return Vec::new();
+            }
         }
         self.last_event += events.len() as u64;
         events
@@ -361,11 +367,23 @@ fn not_found(container: &str) -> Answer {
     refused(FailureKind::NotFound, format!("container {container} not found"))
 }
 
-/// Process 1 of a shared pid namespace: collects orphans, nothing else. It keeps nothing open, so that the end of its
-/// parent is seen as such.
+/// Whether a process is ending (`PF_EXITING`, the ninth field of proc(5) stat): process 1 of a namespace does so for
+/// as long as others of it are left.
+fn is_exiting(pid: i32) -> bool {
+    const EXITING: u64 = 4;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    fields
+        .split_whitespace()
+        .nth(6)
+        .and_then(|flags| flags.parse::<u64>().ok())
+        .is_some_and(|flags| flags & EXITING != 0)
+}
+
+/// Process 1 of a shared pid namespace: collects orphans and leaves when it is told to. It keeps nothing open, so
+/// that the end of its parent is seen as such.
 fn pause() -> ! {
     sys::reset_signals();
-    sys::ignore_signal(libc::SIGTERM);
     sys::close_from(0);
     sys::sleep_as_init()
 }

@@ -58,18 +58,18 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts `program` with its data below `folder`, on any free port; `cidr` is where its Pods have their addresses.
+    /// Starts `program` with its data below `folder`, on any free port and as `options` say.
     pub(crate) fn up(
         program: PathBuf,
         folder: &Path,
-        cidr: &str,
+        options: &[&str],
         certs: Option<&Path>,
     ) -> Result<Self, Failure> {
         let cluster = Self { program, data: folder.join("data") };
         println!("== outrigger up");
         let mut up = Command::new(&cluster.program);
-        up.args(["up", "--detach", "--listen", "127.0.0.1:0", "--pod-cidr", cidr, "--data-dir"])
-            .arg(&cluster.data);
+        up.args(["up", "--detach", "--listen", "127.0.0.1:0"]).args(options);
+        up.arg("--data-dir").arg(&cluster.data);
         if let Some(certs) = certs {
             up.arg("--registry-config").arg(certs);
         }

@@ -38,7 +38,8 @@ pub(crate) fn run(images: Images) -> Result<(), Failure> {
         }
     };
     let program = target().join("release/outrigger");
-    let cluster = Cluster::up(program, &folder, "10.87.0.0/24", fixtures.as_ref().map(Fixtures::certs))?;
+    let options = ["--pod-cidr", "10.87.0.0/24"];
+    let cluster = Cluster::up(program, &folder, &options, fixtures.as_ref().map(Fixtures::certs))?;
     let shown = EXAMPLES.iter().try_for_each(|example| show(&cluster, example));
     cluster.down()?;
     shown

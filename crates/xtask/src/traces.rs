@@ -14,6 +14,9 @@ const BUSYBOX: &str = "e2e-test-images/busybox:1.37.0-1";
 /// The registry of that name; the mirror answers for it.
 const REGISTRY: &str = "registry.k8s.io";
 
+/// Where the reference cluster had its Services, and its name service at the tenth address.
+const SERVICES: &str = "10.97.0.0/16";
+
 /// Scenarios that run at once. They wait far more than they work.
 const PARALLEL: &str = "8";
 
@@ -25,12 +28,23 @@ pub(crate) fn run(scenarios: &[&str]) -> Result<(), Failure> {
     finish(&mut cargo(&["build", "--quiet", "-p", "outrigger"]))?;
     let folder = target().join("traces");
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    // A run that was killed may have left it.
+    let _ = std::fs::remove_dir_all(folder.join("registry"));
     println!("== images: busybox from busybox-static, on a loopback registry");
     let fixtures = Fixtures::serve(&folder, &["--without-python", &format!("--busybox={BUSYBOX}")])?;
+    // Other registries are to be as unreachable as they are named.
+    let others = fixtures.certs().join("_default");
+    std::fs::remove_dir_all(&others).map_err(|error| format!("{}: {error}", others.display()))?;
+    std::fs::rename(fixtures.certs().join("docker.io"), fixtures.certs().join(REGISTRY))
+        .map_err(|error| format!("{}: {error}", fixtures.certs().display()))?;
     let program = target().join("debug/outrigger");
-    let cluster = Cluster::up(program, &folder, "10.86.0.0/16", Some(fixtures.certs()))?;
+    let options = ["--node-name", "traces", "--pod-cidr", "10.86.0.0/16", "--service-cidr", SERVICES];
+    let cluster = Cluster::up(program, &folder, &options, Some(fixtures.certs()))?;
     let compared = present(&cluster).and_then(|()| compare(&cluster, &folder, scenarios));
     cluster.down()?;
+    drop(fixtures);
+    std::fs::remove_dir_all(folder.join("registry"))
+        .map_err(|error| format!("{}: {error}", folder.display()))?;
     compared
 }
 

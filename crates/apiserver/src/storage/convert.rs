@@ -13,7 +13,11 @@ pub(crate) fn to_version(mut object: Object, kind: &str, group: &str, version: &
     }
     match (kind, from.as_str(), to.as_str()) {
         ("Event", "v1", _) => rename(&mut object, CORE_TO_EVENTS),
-        ("Event", _, "v1") => rename_back(&mut object, CORE_TO_EVENTS),
+        ("Event", _, "v1") => {
+            rename_back(&mut object, CORE_TO_EVENTS);
+            // K3: here it is always there (R10.1: empty for the scheduler's).
+            object.0.entry("source").or_insert_with(|| json!({}));
+        }
         ("HorizontalPodAutoscaler", "autoscaling/v1", _) => scaler_to_v2(&mut object),
         ("HorizontalPodAutoscaler", _, "autoscaling/v1") => scaler_to_v1(&mut object),
         _ => {}
@@ -85,7 +89,7 @@ mod tests {
     fn an_event_reads_the_same_through_both_groups() {
         let core = json!({
             "apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"}, "reason": "Started",
-            "involvedObject": {"kind": "Pod"}, "message": "m", "count": 2,
+            "involvedObject": {"kind": "Pod"}, "message": "m", "count": 2, "source": {},
         });
         let object = Object::from_value(core.clone()).unwrap();
         let other = to_version(object, "Event", "events.k8s.io", "v1");

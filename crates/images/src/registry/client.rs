@@ -179,9 +179,10 @@ impl Session {
             let headers = self.headers(host, ask)?;
             let (failure, wait) = match self.client.http.get(host, &url, &headers).await {
                 Err(SendError::Config(error)) => return Err(error.into()),
-                Err(SendError::Transport(answer)) => {
-                    (RegistryError::Unavailable { host: host.authority.clone(), answer }, None)
-                }
+                Err(SendError::Transport(answer)) => (
+                    RegistryError::Unreachable { host: host.authority.clone(), url: url.clone(), answer },
+                    None,
+                ),
                 Ok(response) if matches!(response.status(), StatusCode::OK | StatusCode::PARTIAL_CONTENT) => {
                     return Ok(response);
                 }

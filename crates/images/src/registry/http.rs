@@ -105,7 +105,7 @@ impl Http {
         request.headers_mut().insert(header::USER_AGENT, header::HeaderValue::from_static(USER_AGENT));
         match tokio::time::timeout(ANSWER_WITHIN, pool.request(request)).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(SendError::Transport(chain_text(&error))),
+            Ok(Err(error)) => Err(SendError::Transport(plain(&chain_text(&error)))),
             Err(_) => Err(SendError::Transport(format!("no answer within {} s", ANSWER_WITHIN.as_secs()))),
         }
     }
@@ -282,6 +282,15 @@ const SYSTEM_BUNDLES: [&str; 5] = [
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
+
+/// A failed connection in the words every Kubernetes user has read.
+fn plain(text: &str) -> String {
+    let said = text.rsplit(": ").next().unwrap_or(text);
+    match said.split(" (os error").next() {
+        Some(words) if text.contains("tcp connect error") => format!("connect: {}", words.to_lowercase()),
+        _ => text.to_owned(),
+    }
+}
 
 #[cfg(test)]
 mod tests {

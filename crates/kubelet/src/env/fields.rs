@@ -85,7 +85,8 @@ fn map_lines(map: Option<&BTreeMap<String, String>>) -> String {
     lines.join("\n")
 }
 
-fn go_quote(text: &str) -> String {
+/// A string as Go prints it with `%q`.
+pub(crate) fn go_quote(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
         match c {

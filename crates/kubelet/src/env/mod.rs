@@ -10,7 +10,7 @@ mod services;
 pub(crate) use build::{EnvInput, build};
 pub(crate) use env_file::EnvFileError;
 pub(crate) use expand::expand;
-pub(crate) use fields::{FieldError, NodeAllocatable, PodAddresses, field_value, resource_value};
+pub(crate) use fields::{FieldError, NodeAllocatable, PodAddresses, field_value, go_quote, resource_value};
 pub(crate) use services::service_variables;
 
 use outrigger_api::StatusError;

@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::start::{Start, StartFailure};
-use super::{Outcome, PodWorker, RETRY, SmallKey, Starting, is_kill, sandbox};
+use super::{EXIT_SHOWN, Outcome, PodWorker, RETRY, SmallKey, Starting, is_kill, sandbox};
 use crate::container::{Entry, find, labels};
 use crate::hooks::run_hook;
+use crate::status;
 use crate::volumes;
 
 const SIGTERM: i32 = 15;
@@ -333,6 +334,10 @@ impl PodWorker {
                 self.published.in_flight = false;
                 self.published.gone |= gone;
                 if accepted {
+                    let pod = self.assignment.borrow().pod.clone();
+                    if status::tells_an_exit(&pod, self.published.status.as_ref(), &status) {
+                        self.published.hold_until = Some(self.context.clock.now().mono + EXIT_SHOWN);
+                    }
                     self.published.status = Some(*status);
                 }
             }

@@ -12,6 +12,7 @@ use outrigger_runtime::{Container, ContainerState};
 use super::PodWorker;
 use crate::container::{entries, labels};
 use crate::logs;
+use crate::runtime_words::cannot_start;
 
 /// Bytes of a termination message file that are read from its end.
 const MESSAGE_BYTES: u64 = 4096;
@@ -87,7 +88,7 @@ impl PodWorker {
                 code: exit.code,
                 signal: exit.signal,
                 oom_killed: exit.oom_killed,
-                start_error: Some(exit.start_error.clone()).filter(|error| !error.is_empty()),
+                start_error: Some(&exit.start_error).filter(|error| !error.is_empty()).map(cannot_start),
                 started_at: exit.started_at,
                 finished_at: exit.finished_at,
                 message: self.message(container, exit, spec, count),

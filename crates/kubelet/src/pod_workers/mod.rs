@@ -14,6 +14,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
+use outrigger_api::MonoTime;
 use outrigger_pod_lifecycle::{
     Action, Decision, Desired, Failure, Gates, HookState, Input, NodeFacts, Operation, PendingResize,
     PodMemory, ResizeFacts, SandboxOperation, StopSignal, VolumesState,
@@ -41,6 +42,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(1);
 /// How often volumes made from objects are compared with them (R12.21).
 const REFRESH: Duration = Duration::from_secs(45);
+
+/// How long an exit is the newest that is told of a Pod.
+const EXIT_SHOWN: Duration = Duration::from_millis(250);
 
 /// What a worker is told from outside.
 #[derive(Clone, Debug)]
@@ -158,6 +162,8 @@ struct Local {
 #[derive(Default)]
 struct Published {
     status: Option<PodStatus>,
+    /// Nothing newer is told before: somebody who was told of an exit may want to read its log.
+    hold_until: Option<MonoTime>,
     in_flight: bool,
     gone: bool,
 }
@@ -255,7 +261,7 @@ impl PodWorker {
             self.memory = decision.memory.clone();
             self.local.saved = Some(pod.clone());
         }
-        self.publish(&decision.status, &desired);
+        let held = self.publish(&decision.status, &desired, now.mono);
         self.context.start_latency.status(&self.context.metrics, &pod, &decision.status, now);
         self.tell_stopped(&decision.status, &desired);
         for event in &decision.events {
@@ -277,7 +283,8 @@ impl PodWorker {
             self.context.start_latency.forget(&self.key.uid);
             return Turn::Forget;
         }
-        let due = decision.wake_at.map_or(LONGEST_SLEEP, |at| at.since(now.mono));
+        let due = decision.wake_at.into_iter().chain(held).min();
+        let due = due.map_or(LONGEST_SLEEP, |at| at.since(now.mono));
         Turn::Sleep(due.min(LONGEST_SLEEP))
     }
 
@@ -354,11 +361,14 @@ impl PodWorker {
         }
     }
 
-    /// One patch in flight; the newest status wins.
-    fn publish(&mut self, status: &PodStatus, desired: &Desired) {
+    /// One patch in flight; the newest status wins. Returns when to try again, if it is held back.
+    fn publish(&mut self, status: &PodStatus, desired: &Desired, now: MonoTime) -> Option<MonoTime> {
         let known = self.published.status.as_ref() == Some(status);
         if known || self.published.in_flight || *desired == Desired::Gone {
-            return;
+            return None;
+        }
+        if let Some(until) = self.published.hold_until.filter(|until| now < *until) {
+            return Some(until);
         }
         self.published.in_flight = true;
         let uid = (!self.is_static).then_some(self.key.uid.as_str());
@@ -379,6 +389,7 @@ impl PodWorker {
             }
             Outcome::Published { status, accepted: result.is_ok(), gone }
         });
+        None
     }
 
     /// R12.24: labels and annotations that changed are shown without waiting for the next round.

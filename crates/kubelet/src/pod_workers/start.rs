@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::container::{Entry, StartRequest, prepare};
 use crate::context::{Context, PodKey};
 use crate::images::PullFailure;
+use crate::runtime_words::start_failed;
 
 /// Why a start ended without a running instance.
 #[derive(Debug)]
@@ -90,11 +91,9 @@ impl Start {
             .map_err(|error| failed(FailureReason::CreateContainerError, text(error)))?;
         context.events.normal(pod, &path, "Created", "Container created");
         link_log(context, pod, &self.entry.container.name, &id, &log_path);
-        context
-            .runtime
-            .start_container(&id)
-            .await
-            .map_err(|error| failed(FailureReason::RunContainerError, text(error)))?;
+        context.runtime.start_container(&id).await.map_err(|error| {
+            failed(FailureReason::RunContainerError, named(&start_failed(error), &id, &name))
+        })?;
         context.events.normal(pod, &path, "Started", "Container started");
         Ok(())
     }

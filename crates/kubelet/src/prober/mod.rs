@@ -19,11 +19,12 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use self::probe::{Outcome, probe};
-use self::worker::{Rhythm, Standing, Work};
+use self::worker::{Begin, Rhythm, Standing, Work};
 use crate::container::{Entry, find};
 use crate::context::Context;
 use crate::metrics::Probed;
 use crate::records::Progress;
+use crate::runtime_words::exec_failed;
 
 /// Bytes of a command's output that are kept.
 const MOST_OUTPUT: usize = 10 * 1024;
@@ -147,10 +148,11 @@ impl Drop for Run {
 impl Run {
     async fn run(self) {
         let started = self.target.started_at;
-        let age = self.context.clock.now().wall.duration_since(started);
+        let now = self.context.clock.now();
+        let age = Duration::try_from(now.wall.duration_since(started)).unwrap_or_default();
         let portion = (started < self.context.began.wall).then(rand::random);
-        let age = Duration::try_from(age).unwrap_or_default();
-        let rhythm = Rhythm::new(self.target.kind, &self.probe, age, portion);
+        let first = self.target.first_try(&self.probe, now);
+        let rhythm = Rhythm::new(self.target.kind, &self.probe, Begin { age, first, portion });
         worker::run(rhythm, &self.trigger, &self).await;
     }
 
@@ -168,10 +170,16 @@ impl Run {
 #[async_trait]
 impl Work for Run {
     async fn probe(&self) -> Outcome {
-        let exec = async |command: Vec<String>| {
-            let run = run_command(&self.context, &self.target.instance, &command);
-            run.await.map_err(|error| error.to_string())
-        };
+        let exec =
+            async |command: Vec<String>| match run_command(&self.context, &self.target.instance, &command)
+                .await
+            {
+                Ok((code, output)) => Ok((code, output.both())),
+                Err(error) => {
+                    let why = exec_failed(&self.target.instance, &error);
+                    Err(format!("rpc error: code = Unknown desc = {why}"))
+                }
+            };
         probe(&self.probe, &self.entry.container, &self.pod_ip, exec).await
     }
 
@@ -233,28 +241,43 @@ fn event(kind: ProbeKind, outcome: &Outcome) -> Option<(&'static str, String)> {
     }
 }
 
-/// Runs a command in an instance: its exit code and its output, both streams together, at most 10 KiB.
+/// What a command printed, at most 10 KiB of each.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+}
+
+impl Output {
+    /// Both streams one after the other (R6.15), at most 10 KiB.
+    pub(crate) fn both(mut self) -> String {
+        self.stdout.extend_from_slice(&self.stderr);
+        self.stdout.truncate(MOST_OUTPUT);
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+}
+
+/// Runs a command in an instance: its exit code and its output.
 pub(crate) async fn run_command(
     context: &Context,
     instance: &str,
     command: &[String],
-) -> Result<(i32, String), RuntimeError> {
+) -> Result<(i32, Output), RuntimeError> {
     let io = IoOptions { stdout: true, stderr: true, ..IoOptions::default() };
     let process = context.runtime.exec(&instance.to_owned(), command, io).await?;
-    let kept = Mutex::new(Vec::new());
     let drain = async |stream: Option<Box<dyn tokio::io::AsyncRead + Send + Unpin>>| {
-        let Some(mut stream) = stream else { return };
+        let mut kept = Vec::new();
+        let Some(mut stream) = stream else { return kept };
         let mut buffer = [0; 4096];
         while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
             let room = MOST_OUTPUT.saturating_sub(kept.len());
             kept.extend_from_slice(&buffer[..count.min(room)]);
         }
+        kept
     };
-    let (_, _, exit) = tokio::join!(drain(process.stdout), drain(process.stderr), process.exit);
-    let kept = kept.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (stdout, stderr, exit) = tokio::join!(drain(process.stdout), drain(process.stderr), process.exit);
     // Only a session of attach ends without a code.
-    Ok((exit?.unwrap_or_default(), String::from_utf8_lossy(&kept).into_owned()))
+    Ok((exit?.unwrap_or_default(), Output { stdout, stderr }))
 }
 
 #[cfg(test)]

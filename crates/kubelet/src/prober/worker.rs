@@ -10,6 +10,10 @@ use tokio::time::Instant;
 
 use super::probe::Outcome;
 
+/// Time from a failing probe to the next, however often it is asked for: R6.10 asks once per step, and steps follow
+/// changes by about a second.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// R6.8.
 const TRIES: usize = 3;
 
@@ -17,26 +21,41 @@ const TRIES: usize = 3;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rhythm {
     pub(super) kind: ProbeKind,
-    /// Until the first probe.
+    /// Nothing before this, whoever asks for it.
+    delay: Duration,
+    /// Until the first probe nobody asks for.
     first: Duration,
     period: Duration,
     failures: u32,
     successes: u32,
 }
 
+/// How a worker begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begin {
+    /// The instance's age.
+    pub(super) age: Duration,
+    /// Until its first tick (R6.5).
+    pub(super) first: Duration,
+    /// An instance that is older than this process waits such a portion of a period, so that not all probes of a node
+    /// run at once (R6.5).
+    pub(super) portion: Option<f64>,
+}
+
 impl Rhythm {
-    /// `age` is the instance's. One that is older than this process waits a `portion` of a period, so that not all probes
-    /// of a node run at once (R6.5).
-    pub(super) fn new(kind: ProbeKind, probe: &Probe, age: Duration, portion: Option<f64>) -> Self {
+    pub(super) fn new(kind: ProbeKind, probe: &Probe, begin: Begin) -> Self {
         let positive =
             |value: Option<i32>, default| value.filter(|v| *v > 0).map_or(default, i32::unsigned_abs);
         let seconds = |value, default| Duration::from_secs(positive(value, default).into());
         let period = seconds(probe.period_seconds, 10);
-        let left = seconds(probe.initial_delay_seconds, 0).saturating_sub(age);
-        let spread = portion.map_or(Duration::ZERO, |portion| period.mul_f64(portion.clamp(0.0, 1.0)));
+        let left = seconds(probe.initial_delay_seconds, 0).saturating_sub(begin.age);
+        let spread = begin.portion.map_or(Duration::ZERO, |portion| period.mul_f64(portion.clamp(0.0, 1.0)));
+        let delay = left.max(spread);
         Self {
             kind,
-            first: left.max(spread),
+            // A start counts from its whole second, so a tick may come a little before the delay is over (R6.3).
+            delay: delay.min(begin.first.max(spread)),
+            first: begin.first.max(spread),
             period,
             failures: positive(probe.failure_threshold, 3),
             successes: positive(probe.success_threshold, 1),
@@ -71,9 +90,11 @@ pub(super) struct Standing {
 /// Probes until a verdict that ends it (R6.7). `trigger` asks for a probe at once; the period restarts from it (R6.10).
 pub(super) async fn run(rhythm: Rhythm, trigger: &Notify, work: &impl Work) {
     let mut thresholds = Thresholds { rhythm, run: None };
-    tokio::time::sleep(rhythm.first).await;
+    let first = Instant::now() + rhythm.first;
+    tokio::time::sleep(rhythm.delay).await;
     // Whoever asked earlier is served by the first probe.
     let _ = tokio::time::timeout(Duration::ZERO, trigger.notified()).await;
+    let _ = tokio::time::timeout_at(first, trigger.notified()).await;
     loop {
         let began = Instant::now();
         let outcome = with_retries(work).await;
@@ -95,7 +116,11 @@ pub(super) async fn run(rhythm: Rhythm, trigger: &Notify, work: &impl Work) {
         if ends {
             return;
         }
-        let _ = tokio::time::timeout_at(began + rhythm.period, trigger.notified()).await;
+        let next = began + rhythm.period;
+        if matches!(outcome, Outcome::Failure(_) | Outcome::Error { .. }) {
+            tokio::time::sleep_until(next.min(began + PAUSE)).await;
+        }
+        let _ = tokio::time::timeout_at(next, trigger.notified()).await;
     }
 }
 
@@ -251,7 +276,8 @@ mod tests {
     }
 
     fn rhythm(kind: ProbeKind, probe: &Probe) -> Rhythm {
-        Rhythm::new(kind, probe, Duration::ZERO, None)
+        let first = Duration::from_secs(u64::try_from(probe.initial_delay_seconds.unwrap_or(0)).unwrap());
+        Rhythm::new(kind, probe, Begin { age: Duration::ZERO, first, portion: None })
     }
 
     /// R6.6
@@ -282,15 +308,18 @@ mod tests {
         let delayed = probe(8, 5, 3, 1);
         let fresh = play(rhythm(ProbeKind::Liveness, &delayed), &[3], Duration::ZERO, &[S, S]).await;
         assert_eq!(fresh.probes(), [8, 13], "a trigger changes nothing before");
-        let late = Rhythm::new(ProbeKind::Liveness, &delayed, Duration::from_secs(6), None);
+        let begin = Begin { age: Duration::from_secs(6), first: Duration::from_secs(2), portion: None };
+        let late = Rhythm::new(ProbeKind::Liveness, &delayed, begin);
         assert_eq!(play(late, &[], Duration::ZERO, &[S]).await.probes(), [2]);
     }
 
     /// R6.5: containers that were there before this process are not all probed in its first instant.
     #[test]
     fn spread_after_a_restart() {
-        let of =
-            |portion| Rhythm::new(ProbeKind::Liveness, &probe(0, 20, 3, 1), Duration::ZERO, portion).first;
+        let of = |portion| {
+            let begin = Begin { age: Duration::ZERO, first: Duration::ZERO, portion };
+            Rhythm::new(ProbeKind::Liveness, &probe(0, 20, 3, 1), begin).first
+        };
         assert_eq!([of(None), of(Some(0.25)), of(Some(7.0))].map(|it| it.as_secs()), [0, 5, 20]);
     }
 
@@ -317,6 +346,15 @@ mod tests {
         let seen = play(twice, &[4], Duration::ZERO, &[S, S, S]).await;
         assert_eq!(seen.probes(), [0, 4, 14]);
         assert_eq!(seen.verdicts()[0], (4, Verdict::Success));
+    }
+
+    /// R6.5, R6.10: the first tick may be asked for; what fails is not tried again within a second.
+    #[tokio::test(start_paused = true)]
+    async fn asked_for_before_the_first_tick() {
+        let begin = Begin { age: Duration::ZERO, first: Duration::from_secs(9), portion: None };
+        let every = Rhythm::new(ProbeKind::Readiness, &probe(0, 10, 3, 1), begin);
+        let seen = play(every, &[3, 3, 5], Duration::ZERO, &[bad(), bad(), S, S]).await;
+        assert_eq!(seen.probes(), [3, 4, 5, 15]);
     }
 
     /// R6.7, R6.23

@@ -39,6 +39,8 @@ pub(crate) fn sub_path(root: &Path, sub: &str) -> Result<(), SubPathProblem> {
     match beneath(&top, Path::new(sub), OFlags::PATH) {
         Ok(found) => return refuse_device(&found),
         Err(Errno::NOENT) => {}
+        // Behind a link that leaves the volume nothing is made; a target that is missing there is told apart.
+        Err(_) if is_missing(&root.join(sub)) => return Err(SubPathProblem::Create),
         Err(_) => return Err(SubPathProblem::Prepare),
     }
     let mode = rustix::fs::fstat(&top).map_err(|_| SubPathProblem::Create)?.st_mode & 0o7777;
@@ -54,6 +56,10 @@ pub(crate) fn sub_path(root: &Path, sub: &str) -> Result<(), SubPathProblem> {
     }
     let made = beneath(&top, Path::new(sub), OFlags::PATH).map_err(|_| SubPathProblem::Prepare)?;
     refuse_device(&made)
+}
+
+fn is_missing(path: &Path) -> bool {
+    fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// A device in a volume would be the node's device.
@@ -110,6 +116,6 @@ mod tests {
         assert_eq!(sub_path(&root, "in/b"), Ok(()));
         assert_eq!(sub_path(&root, "out"), Err(SubPathProblem::Prepare));
         assert_eq!(sub_path(&root, "out/passwd"), Err(SubPathProblem::Prepare));
-        assert_eq!(sub_path(&root, "out/none"), Err(SubPathProblem::Prepare));
+        assert_eq!(sub_path(&root, "out/none"), Err(SubPathProblem::Create));
     }
 }

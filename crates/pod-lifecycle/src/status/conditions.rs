@@ -55,13 +55,8 @@ impl Turn<'_> {
             all.retain(|condition| condition.type_ != disruption.ty);
             all.push(self.dated(disruption, &known));
         }
-        let shown_terminal = match status.phase.as_deref() {
-            Some("Succeeded") => Some(Phase::Succeeded),
-            Some("Failed") => Some(Phase::Failed),
-            _ => None,
-        };
-        let terminal = shown_terminal.or(Some(computed).filter(|phase| phase.is_terminal()));
-        let containers = self.containers_ready(terminal);
+        let terminal = self.terminal(status, old, computed);
+        let containers = self.containers_ready(terminal, status);
         let ready = self.ready(&containers, &all);
         let mut own = vec![
             Verdict {
@@ -78,8 +73,42 @@ impl Turn<'_> {
         if self.can_restart_all() {
             own.push(self.restarting(terminal));
         }
-        all.extend(own.into_iter().map(|verdict| self.dated(verdict, &known)));
+        let settled = self.settled();
+        for verdict in own {
+            let kept = settled.iter().find(|kept| kept.type_ == verdict.ty).cloned();
+            all.push(kept.unwrap_or_else(|| self.dated(verdict, &known)));
+        }
         all
+    }
+
+    /// The phase the conditions speak of, if the Pod is at its end. A Pod whose end is only that it was stopped, as
+    /// one deleted while it was initialising, keeps saying what its containers lack (R8.20).
+    fn terminal(&self, status: &PodStatus, old: &PodStatus, computed: Phase) -> Option<Phase> {
+        let of = |phase: Option<&str>| match phase {
+            Some("Succeeded") => Some(Phase::Succeeded),
+            Some("Failed") => Some(Phase::Failed),
+            _ => None,
+        };
+        let computed = Some(computed).filter(|phase| phase.is_terminal());
+        let shown = of(status.phase.as_deref()).filter(|_| computed.is_some());
+        shown.or(computed).or(of(old.phase.as_deref()))
+    }
+
+    /// What does not change any more: everything once nothing runs, and while containers are being stopped whether
+    /// the Pod is initialised (R8.20).
+    fn settled(&self) -> Vec<PodCondition> {
+        let kept: &[&str] = match &self.input.memory.worker {
+            Worker::Terminated(_) => &["Initialized", "Ready", "ContainersReady", "AllContainersRestarting"],
+            _ if self.is_stopping_on() => &["Initialized"],
+            _ => &[],
+        };
+        let last = self.input.memory.status.as_deref().and_then(|last| last.conditions.as_ref());
+        let mut settled: Vec<_> = last.into_iter().flatten().cloned().collect();
+        settled.retain(|condition| kept.contains(&condition.type_.as_str()));
+        for condition in &mut settled {
+            condition.observed_generation = self.pod().metadata.generation;
+        }
+        settled
     }
 
     /// R9.14.
@@ -110,7 +139,7 @@ impl Turn<'_> {
     /// R9.17.
     fn initialized(&self, terminal: Option<Phase>) -> Verdict {
         const TYPE: &str = "Initialized";
-        if terminal == Some(Phase::Succeeded) && !self.inits().is_empty() {
+        if terminal == Some(Phase::Succeeded) {
             return Verdict { reason: Some("PodCompleted"), ..Verdict::yes(TYPE) };
         }
         if self.memory.initialized {
@@ -130,7 +159,7 @@ impl Turn<'_> {
     }
 
     /// R9.18.
-    fn containers_ready(&self, terminal: Option<Phase>) -> Verdict {
+    fn containers_ready(&self, terminal: Option<Phase>, status: &PodStatus) -> Verdict {
         const TYPE: &str = "ContainersReady";
         match terminal {
             Some(Phase::Succeeded) => return Verdict::no(TYPE, "PodCompleted", None),
@@ -145,10 +174,9 @@ impl Turn<'_> {
         let counted = self.entries.iter().filter(|entry| matches!(entry.role, Role::Sidecar | Role::App));
         let unready: Vec<&str> = counted
             .filter(|entry| {
-                let id = entry.running().map(|instance| instance.id.as_str());
-                id.is_none()
-                    || !self.shows_running(entry)
-                    || self.memory_of(entry.name()).ready.as_deref() != id
+                let inits = status.init_container_statuses.iter().flatten();
+                let mut all = inits.chain(status.container_statuses.iter().flatten());
+                all.find(|status| status.name == entry.name()).is_none_or(|status| !status.ready)
             })
             .map(super::super::turn::Entry::name)
             .collect();

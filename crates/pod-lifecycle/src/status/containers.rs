@@ -112,7 +112,10 @@ impl Turn<'_> {
                     }
                     None => {
                         status.state = Some(ended);
-                        status.last_state = Some(previous.unwrap_or_default());
+                        let before = self.memory_of(entry.name()).exit_before.as_ref();
+                        let before = before.filter(|before| before.attempt + 1 == instance.attempt);
+                        let before = || before.map(removed_state);
+                        status.last_state = Some(previous.or_else(before).unwrap_or_default());
                     }
                 }
             }
@@ -122,8 +125,7 @@ impl Turn<'_> {
             }
             _ => {
                 let last = previous.or_else(|| self.removed_before(entry)).unwrap_or_default();
-                let lost =
-                    final_state && self.memory.initialized && entry.role == Role::App && !self.never_ran();
+                let lost = final_state && self.ran_once(entry);
                 status.state = Some(if lost {
                     lost_state(entry)
                 } else {
@@ -172,8 +174,19 @@ impl Turn<'_> {
         actual.or_else(asked).unwrap_or_default()
     }
 
-    fn never_ran(&self) -> bool {
-        self.entries.iter().all(|entry| entry.newest().is_none())
+    /// R8.22: whether a container that is not there at the end was there before; for init entries it is enough that
+    /// a later one was.
+    fn ran_once(&self, entry: &Entry<'_>) -> bool {
+        let ran = |entry: &Entry<'_>| self.memory_of(entry.name()).next_attempt > 0;
+        match entry.role {
+            Role::App => self.memory.initialized && ran(entry),
+            Role::Init | Role::Sidecar => {
+                let inits = self.inits();
+                let own = inits.iter().position(|other| other.name() == entry.name()).unwrap_or(0);
+                inits.iter().skip(own).any(ran)
+            }
+            Role::Ephemeral => false,
+        }
     }
 
     fn comes_back(&self, entry: &Entry<'_>) -> bool {
@@ -183,18 +196,28 @@ impl Turn<'_> {
     /// R9.26: why a container that must be started is not, if there is more to say than that it is being started.
     fn waiting_state(&self, entry: &Entry<'_>) -> Option<ContainerState> {
         let why = self.waiting.iter().find(|(name, _)| name == entry.name()).map(|(_, why)| why);
-        if let Some((_, message)) = &self.memory_of(entry.name()).post_start_failed {
+        let memory = self.memory_of(entry.name());
+        // R4.26: a sidecar that left with 0 is shown as it ended.
+        let left_well = entry.role == Role::Sidecar && entry.exited().is_some_and(|(_, exit)| exit.code == 0);
+        let starts = entry.facts.operation.is_some() || matches!(why, Some(WaitingFor::Starting));
+        if left_well && !starts {
+            return None;
+        }
+        if let Some(WaitingFor::CrashBackOff { delay_seconds, .. }) = why
+            && self.shows_crash_loop(entry)
+        {
+            let message = self.crash_message(entry.name(), *delay_seconds);
+            return Some(waiting("CrashLoopBackOff", Some(message)));
+        }
+        if let Some(shown) = self.shown_crash_loop(entry, why) {
+            return Some(shown);
+        }
+        if let Some((_, message)) = &memory.post_start_failed {
             return Some(waiting(FailureReason::PostStartHookError.as_str(), Some(message.clone())));
         }
         match why {
-            Some(WaitingFor::CrashBackOff { delay_seconds, .. }) => {
-                // R4.26: a sidecar that left with 0 is shown as it ended.
-                if entry.role == Role::Sidecar && entry.exited().is_some_and(|(_, exit)| exit.code == 0) {
-                    return None;
-                }
-                let message = self.crash_message(entry.name(), *delay_seconds);
-                Some(waiting("CrashLoopBackOff", Some(message)))
-            }
+            // R5.14: until then what the attempt before came to.
+            Some(WaitingFor::CrashBackOff { .. }) => entry.facts.failure.as_ref().map(failed),
             Some(WaitingFor::Retry { reason, .. }) => {
                 let failure = entry.facts.failure.as_ref()?;
                 let delayed = reason.is_pull() && self.told_pull_back_off(entry);
@@ -216,7 +239,11 @@ impl Turn<'_> {
             let delayed = failure.reason.is_pull() && !tries && self.told_pull_back_off(entry);
             return Some(if delayed { pull_back_off(entry, failure) } else { failed(failure) });
         }
-        // R5.14: a crash loop is shown until its next instance runs.
+        None
+    }
+
+    /// R5.14: a crash loop is shown until its next instance runs.
+    fn shown_crash_loop(&self, entry: &Entry<'_>, why: Option<&WaitingFor>) -> Option<ContainerState> {
         let last = self.input.memory.status.as_deref()?;
         let all =
             last.init_container_statuses.iter().flatten().chain(last.container_statuses.iter().flatten());

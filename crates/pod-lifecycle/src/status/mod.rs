@@ -5,11 +5,11 @@ mod containers;
 mod phase;
 mod resources;
 
-use k8s_openapi::api::core::v1::{HostIP, PodIP, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, PodIP, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::memory::{Cause, Worker};
-use crate::turn::Turn;
+use crate::turn::{Entry, Turn};
 
 pub(crate) use phase::Phase;
 
@@ -37,6 +37,9 @@ impl Turn<'_> {
         status.init_container_statuses = self.init_statuses(final_state);
         status.container_statuses = self.app_statuses(final_state);
         status.ephemeral_container_statuses = self.ephemeral_statuses();
+        if self.is_stopping_on() {
+            self.keep_states(&mut status);
+        }
         let computed = self.phase(final_state);
         let shown = self.shown_phase(computed, final_state, old.phase.as_deref());
         status.phase = Some(shown.as_str().to_owned());
@@ -45,6 +48,39 @@ impl Turn<'_> {
         self.pod_resources(&mut status);
         status.conditions = Some(self.conditions(&status, &old, computed));
         status
+    }
+
+    /// Whether the Pod was being stopped in the turn before, too, and still is. Its last containers' end is shown at
+    /// once, but for the deletion of an initialised Pod, where the phase comes with it.
+    pub(super) fn is_stopping_on(&self) -> bool {
+        let (Worker::Terminating(_), Worker::Terminating(now)) =
+            (&self.input.memory.worker, &self.memory.worker)
+        else {
+            return false;
+        };
+        let with_phase = now.cause == Cause::Deleted && self.memory.initialized;
+        with_phase || self.entries.iter().any(Entry::is_alive)
+    }
+
+    /// R8.20: while containers are being stopped nothing changes in their statuses but readiness.
+    fn keep_states(&self, status: &mut PodStatus) {
+        let Some(last) = self.input.memory.status.as_deref() else { return };
+        let pairs = [
+            (&mut status.init_container_statuses, &last.init_container_statuses),
+            (&mut status.container_statuses, &last.container_statuses),
+            (&mut status.ephemeral_container_statuses, &last.ephemeral_container_statuses),
+        ];
+        for (new, last) in pairs {
+            for status in new.iter_mut().flatten() {
+                let Some(last) = last.iter().flatten().find(|last| last.name == status.name) else {
+                    continue;
+                };
+                let entry = self.entries.iter().find(|entry| entry.name() == status.name);
+                let alive = entry.is_some_and(Entry::is_alive);
+                let ready = if alive { status.ready } else { last.ready };
+                *status = ContainerStatus { ready, ..last.clone() };
+            }
+        }
     }
 
     /// R8.23, R9.10: a terminal phase is shown only when nothing runs, and then stays.
@@ -56,6 +92,11 @@ impl Turn<'_> {
         }
         if final_state {
             return self.final_phase(computed);
+        }
+        match self.input.memory.status.as_deref().and_then(|last| last.phase.as_deref()) {
+            Some("Running") if self.is_stopping_on() => return Phase::Running,
+            Some("Pending") if self.is_stopping_on() => return Phase::Pending,
+            _ => {}
         }
         if computed.is_terminal() {
             return match old {

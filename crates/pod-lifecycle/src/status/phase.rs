@@ -63,7 +63,7 @@ impl Turn<'_> {
                 Some(InstanceState::Running { .. } | InstanceState::Created) | None => waiting += 1,
             }
         }
-        if waiting > 0 && !final_state {
+        if waiting > 0 {
             return Phase::Pending;
         }
         if running > 0 {
@@ -83,11 +83,18 @@ impl Turn<'_> {
         if good { Phase::Succeeded } else { Phase::Failed }
     }
 
+    /// R9.3 [Q]: whether the sidecar counted as started before this turn.
+    fn was_started(&self, entry: &Entry<'_>) -> bool {
+        let before = self.input.memory.containers.get(entry.name());
+        let started = before.and_then(|memory| memory.started.as_ref());
+        started.is_some() && started == entry.running().map(|instance| &instance.id)
+    }
+
     /// R9.1-R9.3.
     fn init_phase(&self) -> Option<Phase> {
         for entry in self.inits() {
             match (entry.role, entry.newest().map(|instance| &instance.state)) {
-                (Role::Sidecar, Some(InstanceState::Running { .. })) if !self.is_started(&entry) => {
+                (Role::Sidecar, Some(InstanceState::Running { .. })) if !self.was_started(&entry) => {
                     return Some(Phase::Pending);
                 }
                 (Role::Sidecar, None) if self.memory_of(entry.name()).removed_exit.is_none() => {

@@ -62,7 +62,16 @@ pub fn close_all_but(first: RawFd, keep: &[RawFd]) {
 
 /// Sleeps for ever; children are collected by the kernel.
 pub fn sleep_as_init() -> ! {
+    extern "C" fn leave(_: libc::c_int) {
+        // SAFETY: it may be called in a signal handler, and nothing is left to tidy up.
+        unsafe { libc::_exit(0) }
+    }
     ignore_signal(libc::SIGCHLD);
+    for signal in [libc::SIGTERM, libc::SIGINT] {
+        // Without a handler the kernel keeps both from the first process of a namespace.
+        // SAFETY: the handler is a function of the expected form.
+        unsafe { libc::signal(signal, leave as *const () as libc::sighandler_t) };
+    }
     loop {
         // SAFETY: no memory is involved.
         unsafe { libc::pause() };

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Probe;
-use outrigger_pod_lifecycle::{EventReason, PodEvent, ProbeKind, ProbeTarget, Verdict, field_path};
+use outrigger_pod_lifecycle::{
+    EventReason, PodEvent, ProbeKind, ProbeTarget, Verdict, field_path, probe_period,
+};
 
 use super::{Event, Node, PodIndex, Slot};
 use crate::script::Health;
@@ -94,16 +96,14 @@ impl Node {
             }
             return;
         }
-        let age = self.clocks().wall.duration_since(target.started_at);
+        let clocks = self.clocks();
+        let age = clocks.wall.duration_since(target.started_at);
         let age = Duration::try_from(age).unwrap_or_default();
         let slot = &self.slots[pod.0];
-        let delay = slot
-            .probe_of(&target.container, target.kind)
-            .map(|probe| Duration::from_secs(positive(probe.initial_delay_seconds, 0).into()));
-        let Some(delay) = delay else { return };
+        let Some(probe) = slot.probe_of(&target.container, target.kind) else { return };
         let wait = match slot.health(&target.container, &target.instance, target.kind) {
             Health::Verdict(at, _) => at.saturating_sub(age),
-            Health::Good | Health::Fails { .. } => delay.saturating_sub(age),
+            Health::Good | Health::Fails { .. } => target.first_try(probe, clocks),
         };
         let started = now.saturating_sub(age);
         let fresh =
@@ -156,7 +156,7 @@ impl Node {
         probe.over = ends;
         let output = outcome.err().map(str::to_owned);
         if !ends {
-            let period = Duration::from_secs(positive(spec.period_seconds, 10).into());
+            let period = probe_period(&spec);
             let (container, instance) = (container.to_owned(), instance.to_owned());
             let due = self.expect(pod, period, Event::Probe { container, kind, instance });
             if let Some(probe) = self.slot(pod).worker.as_mut().and_then(|worker| worker.probes.get_mut(&key))

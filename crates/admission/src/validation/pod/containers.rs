@@ -145,10 +145,10 @@ fn init(of: &Scope<'_>, container: &Value, path: &str, findings: &mut Findings) 
             findings.forbidden(&format!("{path}.{field}"), why);
         }
     }
-    for policy in tree::list(container, "resizePolicy") {
+    for (index, policy) in tree::list(container, "resizePolicy").iter().enumerate() {
         if tree::text(policy, "restartPolicy") == "RestartContainer" {
             findings.invalid(
-                &format!("{path}.resizePolicy"),
+                &format!("{path}.resizePolicy[{index}].restartPolicy"),
                 "RestartContainer",
                 "must not be set to 'RestartContainer' for non-sidecar initContainers",
             );

@@ -42,14 +42,65 @@ fn escalation(context: &Value, at: &str, findings: &mut Findings) {
     }
     if tree::truth(context, "privileged") {
         let why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-        findings.invalid(at, context.clone(), why);
+        findings.invalid_text(at, &spelled_out(context), why);
     }
     let added = context.get("capabilities").map_or(&[][..], |list| tree::list(list, "add"));
     if added.iter().any(|name| matches!(name.as_str(), Some("SYS_ADMIN" | "CAP_SYS_ADMIN"))) {
         let why = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
-        findings.invalid(at, context.clone(), why);
+        findings.invalid_text(at, &spelled_out(context), why);
     }
 }
+
+/// R1.39 [Q]: the context as it is printed there: every member in the declared order, under its capitalised name.
+fn spelled_out(context: &Value) -> String {
+    object(context, MEMBERS)
+}
+
+fn object(value: &Value, members: &[&str]) -> String {
+    let member = |name: &&str| {
+        let (first, rest) = name.split_at(1);
+        let key = if *name == "SELinuxOptions" {
+            "seLinuxOptions".to_owned()
+        } else {
+            format!("{}{rest}", first.to_ascii_lowercase())
+        };
+        let text = match (value.get(&key), *name) {
+            (None | Some(Value::Null), _) => "null".to_owned(),
+            (Some(inner), "Capabilities") => object(inner, &["Add", "Drop"]),
+            (Some(inner), "SELinuxOptions") => object_of_texts(inner, &["User", "Role", "Type", "Level"]),
+            (Some(inner), "SeccompProfile" | "AppArmorProfile") => {
+                object(inner, &["Type", "LocalhostProfile"])
+            }
+            (Some(inner), _) => inner.to_string(),
+        };
+        format!("\"{name}\":{text}")
+    };
+    format!("{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(","))
+}
+
+/// Texts that cannot be absent are empty.
+fn object_of_texts(value: &Value, members: &[&str]) -> String {
+    let member = |name: &&str| {
+        let text = Value::from(tree::text(value, &name.to_ascii_lowercase()));
+        format!("\"{name}\":{text}")
+    };
+    format!("{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(","))
+}
+
+const MEMBERS: &[&str] = &[
+    "Capabilities",
+    "Privileged",
+    "SELinuxOptions",
+    "WindowsOptions",
+    "RunAsUser",
+    "RunAsGroup",
+    "RunAsNonRoot",
+    "ReadOnlyRootFilesystem",
+    "AllowPrivilegeEscalation",
+    "ProcMount",
+    "SeccompProfile",
+    "AppArmorProfile",
+];
 
 /// The Pod's own context and what it shares.
 pub(super) fn of_pod(of: &Scope<'_>, findings: &mut Findings) {

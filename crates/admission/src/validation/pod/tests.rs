@@ -109,7 +109,7 @@ fn init_containers() {
                 "R1.37",
                 r#""resizePolicy": [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]"#,
                 &[
-                    "spec.initContainers[0].resizePolicy: Invalid value: \"RestartContainer\": must not be set to 'RestartContainer' for non-sidecar initContainers",
+                    "spec.initContainers[0].resizePolicy[0].restartPolicy: Invalid value: \"RestartContainer\": must not be set to 'RestartContainer' for non-sidecar initContainers",
                 ],
             ),
         ],
@@ -382,7 +382,7 @@ fn security() {
                 "R1.39",
                 r#""securityContext": {"allowPrivilegeEscalation": false, "privileged": true}"#,
                 &[
-                    r#"spec.containers[0].securityContext: Invalid value: {"allowPrivilegeEscalation":false,"privileged":true}: cannot set `allowPrivilegeEscalation` to false and `privileged` to true"#,
+                    r#"spec.containers[0].securityContext: Invalid value: {"Capabilities":null,"Privileged":true,"SELinuxOptions":null,"WindowsOptions":null,"RunAsUser":null,"RunAsGroup":null,"RunAsNonRoot":null,"ReadOnlyRootFilesystem":null,"AllowPrivilegeEscalation":false,"ProcMount":null,"SeccompProfile":null,"AppArmorProfile":null}: cannot set `allowPrivilegeEscalation` to false and `privileged` to true"#,
                 ],
             ),
             (
