@@ -292,7 +292,10 @@ impl Recorder {
         let grace_seconds = termination.grace_seconds;
         match seen.ending {
             None => self.push(at, What::Ending { cause: termination.cause.clone(), grace_seconds }),
-            Some(before) if grace_seconds < before => self.push(at, What::Shortened { grace_seconds }),
+            // Once all is over there is nothing left to shorten.
+            Some(before) if grace_seconds < before && matches!(memory.worker, Worker::Terminating(_)) => {
+                self.push(at, What::Shortened { grace_seconds });
+            }
             Some(_) => {}
         }
         seen.ending = Some(grace_seconds);

@@ -109,6 +109,8 @@ fn images() {
     let want = "image shop/app:2 of container app cannot be pulled: Back-off pulling image \"shop/app:2\": \
                 ErrImagePull: not found";
     assert_eq!(chain(&answer), [want]);
+    let also = ask(&taken("", state), &[], &["secret/login"]);
+    assert_eq!(chain(&also)[1], "secret/login does not exist, and a container needs it");
     let never = ask(&taken("", "state: {waiting: {reason: ErrImageNeverPull}}"), &[], &[]);
     assert!(chain(&never)[0].contains("is not on the node, and its imagePullPolicy is Never"));
 }

@@ -231,9 +231,12 @@ impl Page<'_> {
             matches!(kind, MarkKind::ExitsWell | MarkKind::ExitsStopped | MarkKind::ExitsBadly)
         };
         let kinds = self.chart.mark_kinds();
+        // Only containers have codes.
+        let of_containers = self.chart.tracks.iter().filter(|track| track.kind.is_some());
+        let codes = of_containers.flat_map(|track| &track.marks).any(|mark| exits(&mark.kind));
         let marks = kinds.iter().filter(|kind| !exits(kind)).map(|kind| (of_mark(*kind), kind.word()));
         let mut items: Vec<(Cell, &str)> = shades.chain(marks).collect();
-        if kinds.iter().any(exits) {
+        if codes {
             items.push((Cell { letter: '#', colour: BOLD }, "exit code"));
         }
         let (mut lines, mut used) = (vec!["  ".to_owned()], 2);

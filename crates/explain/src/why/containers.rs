@@ -22,6 +22,7 @@ pub(super) fn answer(view: &View<'_>) -> Told {
         causes = of_containers(view, &waits);
     }
     causes.extend(gates(view));
+    causes.extend(also_absent(view, &causes));
     let ready = view.condition("Ready").is_some_and(|(status, _)| status == "True");
     let phase = view.phase();
     let since = since(view, ready).map(|text| format!(", for {text}")).unwrap_or_default();
@@ -128,6 +129,18 @@ fn waiting_lines(view: &View<'_>, edges: &BTreeMap<&str, (&str, String)>, root: 
         }
     }
     lines
+}
+
+/// What will be in the way next.
+fn also_absent(view: &View<'_>, causes: &[Cause]) -> Vec<Cause> {
+    let told = |name: &String| {
+        let short = name.rsplit('/').next().unwrap_or_default();
+        causes.iter().flat_map(|cause| cause.chain.iter().chain(&cause.help)).any(|text| text.contains(short))
+    };
+    let left = view.absent.iter().filter(|name| !told(name));
+    let help = |name: &String| format!("create {name} in namespace {}", view.namespace());
+    left.map(|name| Cause::new(format!("{name} does not exist, and a container needs it"), help(name)))
+        .collect()
 }
 
 /// R6.26.

@@ -43,7 +43,7 @@ fn why(view: &View<'_>) -> Vec<Cause> {
     let again = "a Pod that has failed never runs again; create it anew, or let its workload do so";
     if let Some(refusal) = message.strip_prefix("Pod was rejected: ") {
         let what = format!("node {node} refused it, {reason}: {refusal}");
-        return vec![Cause::new(what, format!("when the node has room and fits: {again}"))];
+        return vec![Cause::new(what, again)];
     }
     let what = match reason {
         "" => None,
@@ -101,9 +101,9 @@ pub(super) fn words(end: &ContainerStateTerminated, aside: &str) -> String {
 /// The last line of a message, cut.
 pub(super) fn short(text: &str) -> String {
     let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
-    if line.chars().count() <= 200 {
+    if line.chars().count() <= 300 {
         line.to_owned()
     } else {
-        line.chars().take(199).chain(['…']).collect()
+        line.chars().take(299).chain(['…']).collect()
     }
 }

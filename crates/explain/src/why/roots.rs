@@ -176,7 +176,12 @@ fn crashed(view: &View<'_>, row: &Row, name: &str, wait: &Wait, delay: u64) -> D
         delay => format!(" (back-off {})", span(std::time::Duration::from_secs(delay))),
     };
     let chain = vec![text, format!("it starts again {next}{delay}")];
-    let help = format!("{} shows what its last run printed", view.logs(&row.name, end_is_previous(status)));
+    let reason = end.as_ref().and_then(|end| end.reason.as_deref());
+    let help = if matches!(reason, Some("StartError" | "ContainerCannotRun")) {
+        "its command must be in its image, and one that can be executed".to_owned()
+    } else {
+        format!("{} shows what its last run printed", view.logs(&row.name, end_is_previous(status)))
+    };
     (chain, Some(help))
 }
 
