@@ -140,7 +140,7 @@ async fn main_resource(
     match verb {
         Verb::Get => read::get(api, call).await,
         Verb::List => read::list(api, call).await,
-        Verb::Watch => read::watch(api, call).await,
+        Verb::Watch => read::watch(api, call, request).await,
         Verb::Create => create(api, call, request).await,
         Verb::Update | Verb::Patch if path.name.is_empty() => Err(method_not_allowed()),
         Verb::Update => update(api, call, request).await,

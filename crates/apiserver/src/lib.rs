@@ -35,6 +35,7 @@ mod serve;
 mod server;
 mod storage;
 mod subresource;
+mod websocket_watch;
 
 pub use auth::Identity;
 pub use config::{Config, NoNodes, NodeLookup, ServiceRange};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::Response;
+use http::{Request, Response};
 use outrigger_api::status::Reason;
 use outrigger_api::{KindInfo, StatusError, WallTime};
 use rand::RngExt;
@@ -18,6 +18,7 @@ use crate::protobuf;
 use crate::respond::{self, Body, BoxError, Layout};
 use crate::server::Api;
 use crate::storage::{Stored, WatchEvent, WatchRequest, Watcher, parse_version};
+use crate::websocket_watch;
 
 /// Pieces of a watch waiting for the client. A client that reads slower keeps its events in the hub's ring, and is
 /// closed when it falls out of that (E36).
@@ -63,7 +64,11 @@ pub(crate) async fn list(api: &Api, call: &Call) -> Result<Response<Body>, Statu
 }
 
 /// A stream of changes. The response begins once the watch is accepted.
-pub(crate) async fn watch(api: &Arc<Api>, call: &Call) -> Result<Response<Body>, StatusError> {
+pub(crate) async fn watch(
+    api: &Arc<Api>,
+    call: &Call,
+    request: Request<Body>,
+) -> Result<Response<Body>, StatusError> {
     let accepted = call.accepted(Endpoint::Watch)?;
     if api.shutdown.is_cancelled() {
         // E37: it would end at once.
@@ -80,7 +85,7 @@ pub(crate) async fn watch(api: &Arc<Api>, call: &Call) -> Result<Response<Body>,
         _ => Duration::from_secs(rand::rng().random_range(1800..3600)),
     };
     let bookmarks = call.query.flag("allowWatchBookmarks");
-    let request = WatchRequest {
+    let wanted = WatchRequest {
         namespace: if call.kind.namespaced { call.path.namespace.clone() } else { String::new() },
         selection: call.selection()?,
         resource_version: call.query.get("resourceVersion").to_owned(),
@@ -92,7 +97,7 @@ pub(crate) async fn watch(api: &Arc<Api>, call: &Call) -> Result<Response<Body>,
         bookmarks,
         continues: !call.query.get("continue").is_empty(),
     };
-    let watcher = api.storage.watch(&call.kind, request).await?;
+    let watcher = api.storage.watch(&call.kind, wanted).await?;
     let (sender, receiver) = mpsc::channel(OUTGOING);
     let pump = Pump {
         kind: Arc::clone(&call.kind),
@@ -113,7 +118,14 @@ pub(crate) async fn watch(api: &Arc<Api>, call: &Call) -> Result<Response<Body>,
     });
     let media_type =
         if accepted.layout == Layout::Protobuf { protobuf::STREAM_MEDIA_TYPE } else { "application/json" };
-    Ok(respond::response(200, media_type, respond::streamed(ReceiverStream::new(receiver))))
+    let answer = respond::response(200, media_type, respond::streamed(ReceiverStream::new(receiver)));
+    if !websocket_watch::is_wanted(&call.headers) {
+        return Ok(answer);
+    }
+    // It ends with the pump above, and so with the server.
+    let (answer, talk) = websocket_watch::upgrade(request, answer);
+    api.tasks.spawn(talk);
+    Ok(answer)
 }
 
 /// Moves events from a watcher to a client.

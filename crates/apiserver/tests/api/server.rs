@@ -106,6 +106,11 @@ impl Server {
         self.ask(request.body(body.to_string().into()).unwrap()).await
     }
 
+    /// Where it listens, and the keys to get in with.
+    pub(crate) fn front(&self) -> (SocketAddr, &outrigger_apiserver::pki::Pki) {
+        (self.running.address(), self.running.pki())
+    }
+
     /// Opens a watch that must be accepted.
     pub(crate) async fn watch(&self, uri: &str) -> Watch {
         let response = self.open(Request::builder().uri(uri).body(Bytes::new()).unwrap()).await;
