@@ -66,7 +66,10 @@ async fn kubernetes_service(api: &Arc<Api>) -> Result<(), StatusError> {
     });
     replace(api, "discovery.k8s.io", "endpointslices", "default", slice).await?;
     let endpoints = json!({
-        "metadata": { "name": "kubernetes" },
+        // Its slice is written above; the mirror must not make another one.
+        "metadata": {
+            "name": "kubernetes", "labels": { "endpointslice.kubernetes.io/skip-mirror": "true" },
+        },
         "subsets": [{
             "addresses": [{ "ip": own }], "ports": [{ "name": "https", "port": port, "protocol": "TCP" }],
         }],

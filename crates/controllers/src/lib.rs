@@ -6,8 +6,13 @@
 //!
 //! Start at [`run`].
 
+mod caches;
 mod claims;
+mod cron_job;
+mod daemon_set;
 mod deployment;
+mod disruption;
+mod endpoints;
 mod events;
 mod garbage;
 mod job;
@@ -17,6 +22,8 @@ mod node_lifecycle;
 mod node_taints;
 mod pod_control;
 mod replica_set;
+mod revisions;
+mod stateful_set;
 mod status;
 mod taint_eviction;
 mod workloads;

@@ -145,7 +145,8 @@ impl PodControl {
         }
     }
 
-    fn wrote(&self, owner: &Owner<'_>, pod: &ObjectMeta) {
+    /// Remembers a dependent's new version.
+    pub(crate) fn wrote(&self, owner: &Owner<'_>, pod: &ObjectMeta) {
         self.written.dependent(owner.uid(), self.pods.mark(pod.resource_version.as_deref()));
     }
 

@@ -16,12 +16,12 @@ const REMEMBERED: usize = 16_384;
 #[derive(Default)]
 pub(crate) struct Written(Mutex<HashMap<String, Latest>>);
 
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct Latest {
     /// The version the object itself was given.
     own: u64,
-    /// The write to one of its dependents.
-    dependents: Option<Mark>,
+    /// The last writes to its dependents, one of each kind.
+    dependents: Vec<Mark>,
 }
 
 impl Written {
@@ -33,17 +33,23 @@ impl Written {
 
     /// A dependent was written. Later writes have later marks.
     pub(crate) fn dependent(&self, uid: &str, mark: Mark) {
-        self.change(uid, |latest| latest.dependents = latest.dependents.max(Some(mark)));
+        self.change(uid, |latest| {
+            match latest.dependents.iter_mut().find(|known| known.is_comparable(mark)) {
+                Some(known) => *known = mark.max(*known),
+                None => latest.dependents.push(mark),
+            }
+        });
     }
 
     /// Whether the object at this version, and the picture of its dependents, show all that was written.
     pub(crate) fn shown(&self, uid: &str, version: Option<&str>, shows: impl Fn(Mark) -> bool) -> bool {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() > REMEMBERED {
-            all.retain(|_, latest| !latest.dependents.is_none_or(&shows));
+            all.retain(|_, latest| !latest.dependents.iter().all(|mark| shows(*mark)));
         }
         let Some(latest) = all.get(uid) else { return true };
-        let shown = outrigger_reconcile::number(version) >= latest.own && latest.dependents.is_none_or(shows);
+        let shown = outrigger_reconcile::number(version) >= latest.own
+            && latest.dependents.iter().all(|mark| shows(*mark));
         if shown {
             all.remove(uid);
         }

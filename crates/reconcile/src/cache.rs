@@ -24,6 +24,15 @@ const UNREAD: usize = 256;
 pub struct Mark {
     version: u64,
     lists: u64,
+    /// Whose history it is in.
+    cache: usize,
+}
+
+impl Mark {
+    /// Whether both are points in one cache's history.
+    pub fn is_comparable(self, other: Self) -> bool {
+        self.cache == other.cache
+    }
 }
 
 /// The picture. Clones share it.
@@ -136,13 +145,21 @@ where
 
     /// The point at which a write gave an object this version.
     pub fn mark(&self, version: Option<&str>) -> Mark {
-        Mark { version: number(version), lists: self.read().lists }
+        Mark { version: number(version), lists: self.read().lists, cache: self.id() }
     }
 
-    /// Whether what was written at `mark` is in the picture, if it still exists.
+    /// Whether what was written at `mark` is in the picture, if it still exists. Marks of other caches say nothing
+    /// here: a watch of one kind does not tell how far the others are.
     pub fn shows(&self, mark: Mark) -> bool {
+        if mark.cache != self.id() {
+            return true;
+        }
         let picture = self.read();
         picture.newest >= mark.version || picture.lists > mark.lists
+    }
+
+    fn id(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
     }
 
     async fn tell(&self, changed: Vec<Arc<K>>) {
@@ -325,6 +342,7 @@ mod tests {
         feed(&cache, [Event::Init, Event::InitApply(pod("a", "", 3)), Event::InitDone]);
         let mark = cache.mark(Some("7"));
         assert!(!cache.shows(mark));
+        assert!(Cache::<Pod>::default().shows(mark), "another cache knows nothing of it");
         // Half a list proves nothing, however new its objects are.
         feed(&cache, [Event::Init, Event::InitApply(pod("a", "", 9))]);
         assert!(!cache.shows(mark));

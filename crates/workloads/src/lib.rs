@@ -9,15 +9,21 @@
 //! Start at a controller's `decide`; [`pods`] and [`claim`] are what they share.
 
 pub mod claim;
+pub mod cron_job;
+pub mod daemon_set;
 pub mod deployment;
+pub mod disruption;
+pub mod endpoints;
 pub mod garbage;
 pub mod hash;
 pub mod job;
 pub mod note;
 pub mod pods;
 pub mod replica_set;
+pub mod revisions;
 pub mod selector;
 pub mod share;
+pub mod stateful_set;
 pub mod template;
 
 pub use note::Note;

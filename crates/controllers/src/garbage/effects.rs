@@ -150,6 +150,12 @@ impl Effects {
         live: &ObjectMeta,
         mut metadata: Value,
     ) -> Result<(), Error> {
+        // The last one to go takes the list with it.
+        for list in metadata.as_object_mut().into_iter().flat_map(serde_json::Map::values_mut) {
+            if list.as_array().is_some_and(Vec::is_empty) {
+                *list = Value::Null;
+            }
+        }
         metadata["uid"] = json!(identity.uid);
         metadata["resourceVersion"] = json!(live.resource_version);
         let patch = Patch::Merge(json!({ "metadata": metadata }));

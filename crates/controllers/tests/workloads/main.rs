@@ -2,6 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod cluster;
+mod cron_job;
+mod daemon_set;
 mod deployment;
 mod garbage;
 mod job;
+mod services;
+mod stateful_set;

@@ -13,3 +13,4 @@ mod run;
 mod suite;
 mod terminal;
 mod verbs;
+mod workloads;
