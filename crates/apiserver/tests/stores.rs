@@ -65,7 +65,7 @@ where
     event.expect("the watch goes on").unwrap()
 }
 
-/// M3, D5, E27: two servers on one etcd show the same objects, refuse each other's stale writes, and each hears of the
+/// M3, D5, E7, E27: two servers on one etcd show the same objects, refuse each other's stale writes, and each hears of the
 /// other's changes, once each and in order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_servers_on_one_etcd() {

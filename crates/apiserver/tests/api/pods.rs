@@ -101,7 +101,7 @@ async fn an_evicted_pod_says_why() {
     server.stop().await;
 }
 
-/// R14.10: the server chooses, or names what there is.
+/// R14.10, H15: the server chooses, or names what there is.
 #[tokio::test]
 async fn which_container_a_log_is_of() {
     let server = start().await;

@@ -6,7 +6,7 @@ fn pod(image: &str) -> Value {
     json!({"spec": {"containers": [{"name": "c", "image": image, "resources": {}}], "restartPolicy": "Always"}})
 }
 
-/// F5c, F5e: a create owns what it brings and is marked where nothing was; what is never left out counts as there.
+/// F5a, F5c, F5e: a create owns what it brings and is marked where nothing was; what is never left out counts as there.
 #[test]
 fn a_create_owns_what_it_brings() {
     let mut story = Story::of("", "pods");
