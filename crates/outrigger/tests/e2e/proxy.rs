@@ -109,7 +109,8 @@ impl Door {
         let mut answer = String::new();
         tokio::time::timeout(PATIENCE, connection.read_to_string(&mut answer)).await.unwrap().unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        Answer { head: head.to_owned(), body: body.to_owned() }
+        let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+        Answer { head: head.to_owned(), body: if chunked { unchunked(body) } else { body.to_owned() } }
     }
 
     /// The head of the answer to an upgrade, and the connection.
@@ -128,6 +129,20 @@ impl Door {
         tokio::time::timeout(PATIENCE, read).await.unwrap();
         (head, connection)
     }
+}
+
+/// A body without the sizes between its pieces.
+fn unchunked(mut rest: &str) -> String {
+    let mut body = String::new();
+    while let Some((size, tail)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size.trim(), 16).unwrap();
+        body.push_str(&tail[..size]);
+        rest = tail[size..].strip_prefix("\r\n").unwrap_or_default();
+        if size == 0 {
+            break;
+        }
+    }
+    body
 }
 
 /// One cluster for all of it, because starting one costs more than the questions.
