@@ -42,15 +42,28 @@ pub fn during<T>(step: impl Into<String>, result: io::Result<T>) -> Result<T, Fa
     })
 }
 
+/// The node's id of the group terminals belong to.
+pub fn tty_group(users: Option<&Users>) -> u32 {
+    users.map_or(TTY_GROUP, |users| users.on_node(TTY_GROUP))
+}
+
+/// Descriptors of mounts that come with the process.
+pub struct Kept {
+    /// Trees the node and the container share.
+    pub shared: Vec<OwnedFd>,
+    /// Its `/dev/pts`, where its terminal was opened before; made new if absent.
+    pub terminals: Option<OwnedFd>,
+}
+
 /// Becomes the container's main process. Returns only on failure.
 pub fn run(
     start: &Start,
     shm: Option<&str>,
     seccomp: &[Program],
-    shared: Vec<OwnedFd>,
+    kept: Kept,
     users: Option<&Users>,
 ) -> Failed {
-    match prepare(start, shm, shared, users) {
+    match prepare(start, shm, kept, users) {
         Ok(()) => execute(&start.process, seccomp, users, true),
         Err(failed) => failed,
     }
@@ -59,7 +72,7 @@ pub fn run(
 fn prepare(
     start: &Start,
     shm: Option<&str>,
-    shared: Vec<OwnedFd>,
+    Kept { shared, terminals }: Kept,
     users: Option<&Users>,
 ) -> Result<(), Failed> {
     during("make mounts private", sys::mount("", "/", "", libc::MS_REC | libc::MS_SLAVE, ""))?;
@@ -91,7 +104,7 @@ fn prepare(
     as_root(users, || ["proc", "dev", "sys"].iter().try_for_each(|folder| make_dir(folder, 0o755)))?;
     kernel_mounts(root, start)?;
     during("pivot_root", sys::pivot_root_here(root))?;
-    fill_dev(host_dev, shm, devices, users.map_or(TTY_GROUP, |users| users.on_node(TTY_GROUP)))?;
+    fill_dev(host_dev, shm, devices, || terminals.map_or_else(|| sys::new_terminals(tty_group(users)), Ok))?;
     mount_cgroups(cgroups, start.writable_sys)?;
     for (mount, tree) in start.mounts.iter().zip(trees) {
         volume::attach(mount, &tree, users)?;
@@ -170,7 +183,7 @@ fn fill_dev(
     host: Option<OwnedFd>,
     shm: Option<OwnedFd>,
     devices: Vec<(String, OwnedFd)>,
-    tty_group: u32,
+    terminals: impl FnOnce() -> io::Result<OwnedFd>,
 ) -> Result<(), Failed> {
     if let Some(host) = host {
         return during("attach the node's /dev", sys::attach_tree(&host, "/dev"));
@@ -193,8 +206,8 @@ fn fill_dev(
         make_dir(folder, 0o755)?;
     }
     let quiet = libc::MS_NOSUID | libc::MS_NOEXEC;
-    let options = format!("newinstance,ptmxmode=0666,mode=0620,gid={tty_group}");
-    during("mount /dev/pts", sys::mount("devpts", "/dev/pts", "devpts", quiet, &options))?;
+    let terminals = during("make /dev/pts", terminals())?;
+    during("attach /dev/pts", sys::attach_tree(&terminals, "/dev/pts"))?;
     match shm {
         Some(shm) => during("attach /dev/shm", sys::attach_tree(&shm, "/dev/shm"))?,
         None => {

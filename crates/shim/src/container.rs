@@ -79,27 +79,42 @@ impl Container {
         seccomp: Option<OwnedFd>,
         shared: Vec<OwnedFd>,
     ) -> Result<i32, Failed> {
+        let users = sandbox.users.as_ref();
+        // The terminal's name must lead to it inside; with the node's own devices the node's do.
+        let terminals = (self.start.process.tty && !self.start.all_devices)
+            .then(|| sys::new_terminals(child::tty_group(users)))
+            .transpose()
+            .map_err(|error| spawn::failed("make the container's /dev/pts", &error))?;
         let io = self
-            .open_streams(sandbox.users.as_ref())
+            .open_streams(users, terminals.as_ref())
             .map_err(|error| spawn::failed("make the container's streams", &error))?;
         let programs = seccomp.map(child::read_programs).transpose();
         let programs = programs.map_err(|error| spawn::failed("read the seccomp program", &error))?;
         let programs = programs.unwrap_or_default();
         let mut place = Place::of_container(sandbox, &self.start)?;
         place.keep = shared.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect();
-        let users = sandbox.users.as_ref();
         place.keep.extend(users.map(Users::number));
+        place.keep.extend(terminals.as_ref().map(std::os::fd::AsRawFd::as_raw_fd));
         let (start, shm) = (&self.start, sandbox.shm.as_deref());
         let tty = start.process.tty;
-        spawn::spawn(place, io, tty, || child::run(start, shm, &programs, shared, users))
+        spawn::spawn(place, io, tty, || {
+            child::run(start, shm, &programs, child::Kept { shared, terminals }, users)
+        })
     }
 
     /// The child's standard streams; ours are kept.
-    fn open_streams(&mut self, users: Option<&Users>) -> io::Result<[Option<OwnedFd>; 3]> {
+    fn open_streams(
+        &mut self,
+        users: Option<&Users>,
+        terminals: Option<&OwnedFd>,
+    ) -> io::Result<[Option<OwnedFd>; 3]> {
         let on_node = |id| users.map_or(id, |users| users.on_node(id));
         let (uid, gid) = (on_node(self.start.process.uid), on_node(self.start.process.gid));
         if self.start.process.tty {
-            let (master, slave) = sys::open_terminal("/dev/ptmx")?;
+            let (master, slave) = match terminals {
+                Some(terminals) => sys::open_terminal_in(terminals)?,
+                None => sys::open_terminal("/dev/ptmx")?,
+            };
             sys::chown(&slave, uid, gid)?;
             sys::set_nonblocking(&master)?;
             if self.start.stdin {

@@ -1,6 +1,7 @@
 //! System calls as functions that return [`io::Result`]; every `unsafe` block of this program but the clone is here.
 
 mod identity;
+mod terminal;
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -8,6 +9,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 pub use identity::*;
+pub use terminal::*;
 
 /// A C string from text that was checked to hold no NUL.
 pub fn c(text: &str) -> CString {
@@ -277,25 +279,6 @@ pub fn write(fd: &impl AsRawFd, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: pointer and length describe `bytes`.
     let put = unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
     usize::try_from(put).map_err(|_| io::Error::last_os_error())
-}
-
-/// The master and slave of a new terminal of the devpts behind `ptmx`.
-pub fn open_terminal(ptmx: &str) -> io::Result<(OwnedFd, OwnedFd)> {
-    let path = c(ptmx);
-    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-    // SAFETY: the path is NUL-terminated; the lock argument is an integer that outlives the call.
-    unsafe {
-        let master = owned(check(libc::open(path.as_ptr(), flags))?);
-        let unlock: libc::c_int = 0;
-        check(libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock))?;
-        let slave = owned(check(libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags))?);
-        Ok((master, slave))
-    }
-}
-
-pub fn take_terminal() -> io::Result<()> {
-    // SAFETY: no memory is involved.
-    check(unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) }).map(drop)
 }
 
 /// SIGCHLD as readable bytes, and only so.
