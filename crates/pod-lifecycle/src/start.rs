@@ -90,7 +90,7 @@ impl Turn<'_> {
             } else if is_latest && let Some(progress) = self.settle_init(entry, sandbox) {
                 return self.mark_later(&inits, index, progress);
             }
-            if is_latest && entry.role == Role::Sidecar && !self.is_started(entry) {
+            if is_latest && entry.role == Role::Sidecar && !self.lets_go(entry) {
                 return self.mark_later(&inits, index, InitProgress::Pending);
             }
         }

@@ -177,6 +177,17 @@ impl<'a> Turn<'a> {
         pod_words(self.input.pod)
     }
 
+    /// Whether a sidecar lets the next entry go (R4.2, R4.7). One that has nothing to pass has done so once it ran, however
+    /// short that was (S11).
+    pub(crate) fn lets_go(&self, entry: &Entry<'_>) -> bool {
+        let plain = !entry.definition.has_post_start() && entry.definition.startup_probe().is_none();
+        let here = self.newest_sandbox().map(|sandbox| sandbox.id.as_str());
+        let ran = entry.exited().is_some_and(|(instance, exit)| {
+            exit.start_error.is_none() && exit.started_at.is_some() && Some(instance.sandbox.as_str()) == here
+        });
+        self.is_started(entry) || (plain && ran)
+    }
+
     /// Whether the entry's newest instance counts as started (R4.2, R6.13). `observe` has made it so.
     pub(crate) fn is_started(&self, entry: &Entry<'_>) -> bool {
         let id = entry.running().map(|instance| &instance.id);

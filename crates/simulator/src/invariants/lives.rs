@@ -102,8 +102,11 @@ impl Checker {
         });
         let last = all.iter().rev().find(|(_, kind)| *kind != Kind::App);
         if let (Kind::App, false, Some((last, Kind::Sidecar))) = (kind, app_lived, last) {
-            let life = self.newest(&last.name).filter(|life| life.sandbox == sandbox && life.ended.is_none());
             let hook = last.lifecycle.as_ref().is_some_and(|hooks| hooks.post_start.is_some());
+            // With nothing to pass, having run is enough (S11).
+            let plain = !hook && last.startup_probe.is_none();
+            let life = self.newest(&last.name);
+            let life = life.filter(|life| life.sandbox == sandbox && (plain || life.ended.is_none()));
             let started = life.is_some_and(|life| {
                 (!hook || life.post_start_done) && (last.startup_probe.is_none() || life.startup_passed)
             });
