@@ -66,7 +66,11 @@ impl Turn<'_> {
         };
         let restart_count = match newest {
             Some(instance) => instance.attempt,
-            None if self.is_done_without_record(entry) => memory.next_attempt.saturating_sub(1),
+            // I9: it may have been told as about to run again before the app container proved that it need not.
+            None if self.is_done_without_record(entry) => {
+                let told = self.told(entry).and_then(|status| u32::try_from(status.restart_count).ok());
+                told.unwrap_or(0).max(memory.next_attempt.saturating_sub(1))
+            }
             None => memory.next_attempt,
         };
         let mut status = ContainerStatus {
@@ -244,14 +248,19 @@ impl Turn<'_> {
 
     /// R5.14: a crash loop is shown until its next instance runs.
     fn shown_crash_loop(&self, entry: &Entry<'_>, why: Option<&WaitingFor>) -> Option<ContainerState> {
-        let last = self.input.memory.status.as_deref()?;
-        let all =
-            last.init_container_statuses.iter().flatten().chain(last.container_statuses.iter().flatten());
-        let shown = all.into_iter().find(|status| status.name == entry.name())?.state.clone()?;
+        let shown = self.told(entry)?.state.clone()?;
         let looping =
             shown.waiting.as_ref().is_some_and(|it| it.reason.as_deref() == Some("CrashLoopBackOff"));
         let starts = matches!(why, Some(WaitingFor::Starting | WaitingFor::Image | WaitingFor::Turn { .. }));
         (looping && starts).then_some(shown)
+    }
+
+    /// What the status before this one said of it.
+    fn told(&self, entry: &Entry<'_>) -> Option<&ContainerStatus> {
+        let last = self.input.memory.status.as_deref()?;
+        let mut all =
+            last.init_container_statuses.iter().flatten().chain(last.container_statuses.iter().flatten());
+        all.find(|status| status.name == entry.name())
     }
 
     /// The first status after a failed pull says so; later ones say that the next is delayed (R5.25).
