@@ -64,7 +64,11 @@ async fn carry_out(
         }
         DeleteDecision::RemoveNow => Ok(remove(api, kind, old).await?),
         DeleteDecision::MarkThenRemove(marked) => match api.storage.update(kind, old, &marked).await? {
-            Ok(stored) => remove(api, kind, &stored).await,
+            Ok(stored) => Ok(match remove(api, kind, &stored).await? {
+                // Whoever saw the mark may have been quicker, as the kubelet is with Pods that have ended.
+                Err(None) => Ok((stored, true)),
+                outcome => outcome,
+            }),
             Err(newest) => Ok(Err(newest)),
         },
     }

@@ -177,7 +177,8 @@ pub(super) async fn hostile_volumes_are_not_left(kubectl: &Kubectl) {
         let all = status["containerStatuses"].as_array().cloned().unwrap_or_default();
         all.into_iter().find(|container| container["name"] == name).unwrap_or_default()
     };
-    // The raced one has run or been refused a few times; the others wait with the words of R12.29 for ever.
+    // The raced one has run or been refused by then, which a swap at the wrong moment puts off by a retry or two; the
+    // others wait with the words of R12.29 for ever.
     let settled = async || {
         let status = get(kubectl, "hostile").await["status"].clone();
         let waits = ["out", "up", "device"].iter().all(|name| {
@@ -187,7 +188,7 @@ pub(super) async fn hostile_volumes_are_not_left(kubectl: &Kubectl) {
         });
         let raced = of(&status, "raced")["restartCount"].as_u64().unwrap_or(0);
         let inside = of(&status, "in")["restartCount"].as_u64().unwrap_or(0);
-        waits && raced >= 2 && inside >= 1
+        waits && raced >= 1 && inside >= 1
     };
     super::eventually(settled).await;
     let status = get(kubectl, "hostile").await["status"].clone();
