@@ -90,8 +90,9 @@ pub(crate) async fn walk(kubectl: &Kubectl) {
     // The size travels on its own channel: the program is asked until it has arrived.
     terminal.keys(&["until stty size | grep '30 100'; do usleep 50000; done", "Enter"]).await;
     terminal.until("the second size", |screen| screen.lines().any(|line| line == "30 100")).await;
-    terminal.keys(&["sleep 1000", "Enter"]).await;
-    terminal.until("sleep", |screen| screen.contains("sleep 1000")).await;
+    // It says itself that it is in the foreground: what is typed is on the screen before it runs.
+    terminal.keys(&["sh -c 'echo begun; exec sleep 1000'", "Enter"]).await;
+    terminal.until("sleep", |screen| screen.lines().any(|line| line == "begun")).await;
     terminal.keys(&["C-c"]).await;
     terminal.keys(&["echo code $?", "Enter"]).await;
     terminal.until("Ctrl-C", |screen| screen.contains("code 130")).await;
