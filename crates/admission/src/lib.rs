@@ -7,8 +7,8 @@
 //! One write passes through the modules in this order:
 //!
 //! ```text
-//! [patch, apply] -> defaults -> apply::record -> strategy::prepare_* -> plugins::admit -> validation
-//!                -> plugins::validate -> store
+//! [patch, apply] -> defaults -> apply::record -> plugins::admit -> (webhooks) -> strategy::prepare_create
+//!                -> validation -> plugins::validate -> (webhooks) -> store
 //! ```
 //!
 //! Start reading at [`admit_create`], [`admit_update`] and [`admit_delete`] (the whole pipeline for one request),
@@ -20,16 +20,21 @@ pub mod field;
 pub mod patch;
 mod pipeline;
 pub mod plugins;
+pub mod pod_security;
+pub mod quota;
+pub mod rules;
 pub mod strategy;
 mod tree;
 pub mod validation;
 pub mod warnings;
+pub mod webhook;
 
 pub use apply::{Ownership, Writer};
 pub use patch::{Patch, PatchType, apply_patch};
 pub use pipeline::{
-    CreateContext, DeleteContext, UpdateContext, admit_create, admit_delete, admit_status_update,
-    admit_update,
+    CreateContext, DeleteContext, Notes, UpdateContext, admit_create, admit_delete, admit_status_update,
+    admit_update, finish_create, finish_update, mutate_create, mutate_update, remutate_create,
+    remutate_update,
 };
 pub use plugins::{Lookup, NoLookup};
 pub use strategy::{DeleteDecision, DeleteOptions, Endpoint, Propagation};

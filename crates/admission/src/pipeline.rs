@@ -1,4 +1,9 @@
 //! One request from decoded object to storable object: the whole order of I31 in one place.
+//!
+//! What changes an object and what only judges it are two steps, because whoever has the network at hand asks webhooks in
+//! between: [`mutate_create`], webhooks, [`finish_create`], and the same for updates.
+
+use std::collections::BTreeMap;
 
 use outrigger_api::{KindInfo, Object, StatusError, WallTime};
 
@@ -51,9 +56,16 @@ pub struct DeleteContext<'a> {
     pub options: &'a DeleteOptions,
 }
 
+/// What admission says besides its verdict.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// For the client (D15).
+    pub warnings: Vec<Warning>,
+    /// For the audit log: annotations by key.
+    pub audit: BTreeMap<String, String>,
+}
+
 /// Turns a decoded object into the one to store, or refuses it. Rules C1-C4, C10-C16, D4, I31-I48, K5-K41, R1.*.
-///
-/// On a name collision of a generated name, call it again with the decoded object and a new suffix (C3).
 ///
 /// # Errors
 /// 422 by validation, 403 or 404 by a plug-in, 500 where upstream answers so (C4).
@@ -62,11 +74,67 @@ pub fn admit_create(
     object: &mut Object,
     context: &CreateContext<'_>,
 ) -> Result<Vec<Warning>, StatusError> {
-    let mut warnings = warnings::normalise(object);
+    let mut notes = Notes::default();
+    mutate_create(kind, object, context, &mut notes)?;
+    finish_create(kind, object, context, &mut notes)?;
+    Ok(notes.warnings)
+}
+
+/// The first half of a create: defaults, ownership and the plug-ins that change the object. A name that is to be
+/// generated is not there yet.
+///
+/// # Errors
+/// 403 or 404 by a plug-in.
+pub fn mutate_create(
+    kind: &KindInfo,
+    object: &mut Object,
+    context: &CreateContext<'_>,
+    notes: &mut Notes,
+) -> Result<(), StatusError> {
+    notes.warnings.extend(warnings::normalise(object));
+    redefault(kind, object);
+    let managed = managed(kind, None, object, &context.ownership);
+    managed.unwrap_or_default().write_to(object);
+    plugins::admit_create(kind, object, context)?;
+    if !kind.custom {
+        defaults::after_plugins(kind, object);
+    }
+    Ok(())
+}
+
+/// The plug-ins that change an object once more, after something outside has changed it (I55).
+///
+/// # Errors
+/// As [`mutate_create`].
+pub fn remutate_create(
+    kind: &KindInfo,
+    object: &mut Object,
+    context: &CreateContext<'_>,
+) -> Result<(), StatusError> {
+    redefault(kind, object);
+    plugins::admit_create(kind, object, context)?;
+    redefault(kind, object);
+    Ok(())
+}
+
+fn redefault(kind: &KindInfo, object: &mut Object) {
     if !kind.custom {
         defaults::apply(kind, object);
     }
-    let managed = managed(kind, None, object, &context.ownership);
+}
+
+/// The second half of a create: identity, validation and the plug-ins that judge.
+///
+/// On a name collision of a generated name, call it again with the mutated object and a new suffix (C3).
+///
+/// # Errors
+/// 422 by validation, 403 by a plug-in, 500 where upstream answers so (C4).
+pub fn finish_create(
+    kind: &KindInfo,
+    object: &mut Object,
+    context: &CreateContext<'_>,
+    notes: &mut Notes,
+) -> Result<(), StatusError> {
     let input = CreateInput {
         namespace: context.namespace,
         now: context.now,
@@ -75,15 +143,10 @@ pub fn admit_create(
         dry_run: context.dry_run,
     };
     strategy::prepare_create(kind, object, &input)?;
-    managed.unwrap_or_default().write_to(object);
-    plugins::admit_create(kind, object, context)?;
-    if !kind.custom {
-        defaults::after_plugins(kind, object);
-    }
     validation::create(kind, object)?;
-    plugins::validate_create(kind, object, context)?;
-    warnings.extend(warnings::of_object(kind, object));
-    Ok(warnings)
+    plugins::validate_create(kind, object, context, notes)?;
+    notes.warnings.extend(warnings::of_object(kind, object));
+    Ok(())
 }
 
 /// Turns `new`, a decoded PUT body or the result of a patch, into the object to store, or refuses it.
@@ -99,12 +162,30 @@ pub fn admit_update(
     old: &Object,
     context: &UpdateContext<'_>,
 ) -> Result<Vec<Warning>, StatusError> {
+    let mut notes = Notes::default();
+    mutate_update(kind, endpoint, new, old, context, &mut notes)?;
+    finish_update(kind, endpoint, new, old, context, &mut notes)?;
+    Ok(notes.warnings)
+}
+
+/// The first half of an update: preconditions, defaults, ownership and the plug-ins that change the object.
+///
+/// # Errors
+/// 409 if a precondition does not hold, 403 by a plug-in.
+pub fn mutate_update(
+    kind: &KindInfo,
+    endpoint: Endpoint,
+    new: &mut Object,
+    old: &Object,
+    context: &UpdateContext<'_>,
+    notes: &mut Notes,
+) -> Result<(), StatusError> {
     if context.is_put {
         strategy::check_preconditions(kind, new, old)?;
     } else {
         strategy::check_version(kind, new, old)?;
     }
-    let mut warnings = warnings::normalise(new);
+    notes.warnings.extend(warnings::normalise(new));
     if !kind.custom {
         defaults::carry_over(kind, new, old);
         defaults::apply(kind, new);
@@ -114,12 +195,43 @@ pub fn admit_update(
     if let Some(managed) = managed {
         managed.write_to(new);
     }
-    plugins::admit_update(kind, endpoint, new, old, context)?;
+    plugins::admit_update(kind, endpoint, new, old, context)
+}
+
+/// What [`mutate_update`] does besides ownership once more, after something outside has changed the object (I55).
+///
+/// # Errors
+/// 403 by a plug-in.
+pub fn remutate_update(
+    kind: &KindInfo,
+    endpoint: Endpoint,
+    new: &mut Object,
+    old: &Object,
+    context: &UpdateContext<'_>,
+) -> Result<(), StatusError> {
+    redefault(kind, new);
+    strategy::prepare_update(kind, endpoint, new, old);
+    plugins::admit_update(kind, endpoint, new, old, context)
+}
+
+/// The second half of an update: validation and the plug-ins that judge.
+///
+/// # Errors
+/// 422 by validation, 403 by a plug-in.
+pub fn finish_update(
+    kind: &KindInfo,
+    endpoint: Endpoint,
+    new: &Object,
+    old: &Object,
+    context: &UpdateContext<'_>,
+    notes: &mut Notes,
+) -> Result<(), StatusError> {
     validation::update(kind, endpoint, new, old)?;
+    plugins::validate_update(kind, endpoint, new, old, context, notes)?;
     if endpoint == Endpoint::Main {
-        warnings.extend(warnings::of_object(kind, new));
+        notes.warnings.extend(warnings::of_object(kind, new));
     }
-    Ok(warnings)
+    Ok(())
 }
 
 /// F5g: before the server's own steps and the plug-ins, whose changes belong to nobody. `None` if the record stays as

@@ -6,9 +6,12 @@ use outrigger_admission::Endpoint;
 use outrigger_api::{KindInfo, Object, StatusError};
 use serde_json::{Value, json};
 
+use crate::auth::Identity;
 use crate::pipeline::{self, Write, WriteOptions};
 use crate::server::Api;
 
+/// Who the server is when it writes for its own sake.
+const OWN_NAME: &str = "system:apiserver";
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// Writes whatever is missing. Existing objects stay as they are.
@@ -92,7 +95,8 @@ async fn ensure(
     }
     object.0.insert("apiVersion".to_owned(), json!(kind.api_version()));
     object.0.insert("kind".to_owned(), json!(kind.kind));
-    let write = own_write(api, &kind, namespace, "");
+    let own = Identity::component(OWN_NAME);
+    let write = own_write(api, &kind, namespace, "", &own);
     match pipeline::create(&write, object).await {
         Err(error) if error.code != 409 => Err(error),
         _ => Ok(()),
@@ -110,7 +114,8 @@ async fn replace(
     ensure(api, group, plural, namespace, body.clone()).await?;
     let Some(kind) = api.registry.find(group, "v1", plural) else { return Ok(()) };
     let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    let write = own_write(api, &kind, namespace, &name);
+    let own = Identity::component(OWN_NAME);
+    let write = own_write(api, &kind, namespace, &name, &own);
     let edited = pipeline::edit(&write, |current| {
         let mut next = current.clone();
         for (member, value) in body.as_object().into_iter().flatten() {
@@ -124,7 +129,13 @@ async fn replace(
 }
 
 /// A write of the server itself.
-fn own_write<'a>(api: &'a Api, kind: &'a KindInfo, namespace: &'a str, name: &'a str) -> Write<'a> {
+fn own_write<'a>(
+    api: &'a Api,
+    kind: &'a KindInfo,
+    namespace: &'a str,
+    name: &'a str,
+    identity: &'a Identity,
+) -> Write<'a> {
     Write {
         api,
         kind,
@@ -133,6 +144,8 @@ fn own_write<'a>(api: &'a Api, kind: &'a KindInfo, namespace: &'a str, name: &'a
         endpoint: Endpoint::Main,
         manager: "kube-apiserver",
         subresource: "",
+        identity,
+        guarded: false,
         options: WriteOptions::default(),
     }
 }

@@ -22,7 +22,7 @@ use crate::request::{Query, ResourcePath, Target, Verb, method_not_allowed};
 use crate::respond::{self, Body, Layout};
 use crate::server::Api;
 use crate::storage::ListRequest;
-use crate::{compress, impersonation, non_resource, read, reviews, subresource};
+use crate::{compress, guards, impersonation, non_resource, read, reviews, subresource};
 
 /// The body of a server-side apply (F4a).
 pub(crate) const APPLY: &str = "application/apply-patch+yaml";
@@ -47,6 +47,11 @@ pub(crate) async fn handle(api: Arc<Api>, peer: Peer, request: Request<Body>) ->
     let gzip = compress::is_wanted(request.headers());
     let answer = route(&api, peer, request).await;
     let mut response = answer.unwrap_or_else(|error| respond::status(&error, Layout::Compact));
+    if let Some(guards::AuditAnnotations(notes)) = response.extensions().get()
+        && !notes.is_empty()
+    {
+        tracing::debug!(?notes, "what admission noted");
+    }
     observed.answered(response.status().as_u16(), api.config.clock.now().mono.since(began));
     if observed.is_long_running() {
         // Under way until nothing more can come.
@@ -223,6 +228,8 @@ impl Call {
             endpoint,
             manager: &self.manager,
             subresource: &self.path.subresource,
+            identity: &self.identity,
+            guarded: true,
             options,
         }
     }
@@ -331,6 +338,7 @@ pub(crate) fn answer(view: &View<'_>, written: Written, mut warnings: Vec<String
     warnings.extend(written.warnings);
     let mut response = view.object(if written.created { 201 } else { 200 }, &written.stored);
     respond::warn(&mut response, &warnings);
+    response.extensions_mut().insert(guards::AuditAnnotations(written.audit));
     response
 }
 
@@ -349,8 +357,8 @@ async fn delete_options(call: &Call, request: Request<Body>) -> Result<DeleteOpt
 async fn delete(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result<Response<Body>, StatusError> {
     let view = call.view(api, Negotiated::Object)?;
     let options = delete_options(call, request).await?;
-    let namespace = if call.kind.namespaced { call.path.namespace.as_str() } else { "" };
-    let deleted = pipeline::delete(api, &call.kind, namespace, &call.path.name, &options).await?;
+    let write = call.write(api, WriteOptions { dry_run: options.dry_run, ..WriteOptions::default() });
+    let deleted = pipeline::delete(&write, &options).await?;
     deletion(&view, &deleted)
 }
 
@@ -367,6 +375,7 @@ pub(crate) fn deletion(view: &View<'_>, deleted: &Deleted) -> Result<Response<Bo
         view.object(200, &deleted.last)
     };
     respond::warn(&mut response, &deleted.warnings);
+    response.extensions_mut().insert(guards::AuditAnnotations(deleted.audit.clone()));
     Ok(response)
 }
 
@@ -388,7 +397,8 @@ async fn delete_collection(
     let view = call.view(api, Negotiated::List)?;
     let list = call.list_request()?;
     let options = delete_options(call, request).await?;
-    let (page, warnings) = pipeline::delete_collection(api, &call.kind, &list, &options).await?;
+    let write = call.write(api, WriteOptions { dry_run: options.dry_run, ..WriteOptions::default() });
+    let (page, warnings) = pipeline::delete_collection(&write, &list, &options).await?;
     let mut response = view.page(&page)?;
     respond::warn(&mut response, &warnings);
     Ok(response)

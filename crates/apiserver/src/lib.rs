@@ -16,6 +16,7 @@ mod compress;
 mod config;
 mod discovery;
 mod error;
+mod guards;
 mod handler;
 mod impersonation;
 mod in_process;

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::{Identity, Signer};
 use crate::config::Config;
+use crate::guards::Guards;
 use crate::in_process::InProcess;
 use crate::metrics::Metrics;
 use crate::pki::kubeconfig::kubeconfig;
@@ -29,6 +30,8 @@ pub(crate) struct Api {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) signer: Signer,
     pub(crate) pki: Pki,
+    /// Webhooks and policies.
+    pub(crate) guards: Guards,
     /// Held while addresses are handed out.
     pub(crate) service_lock: tokio::sync::Mutex<()>,
     /// The furniture is in place (A45).
@@ -88,6 +91,7 @@ impl ApiServer {
             metrics: Arc::new(Metrics::new()),
             signer,
             pki,
+            guards: Guards::default(),
             service_lock: tokio::sync::Mutex::new(()),
             ready: AtomicBool::new(false),
             shutdown: CancellationToken::new(),

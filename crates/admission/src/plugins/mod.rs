@@ -1,6 +1,8 @@
 //! The built-in admission plug-ins, in the order of I31. What they need to know of other objects comes through
 //! [`Lookup`]; nothing is read or written here.
 
+mod claims;
+mod ingress;
 mod limits;
 mod pod;
 mod resize;
@@ -11,7 +13,8 @@ use outrigger_api::status::{Cause, Details};
 use outrigger_api::{KindInfo, Object, StatusError};
 use serde_json::{Value, json};
 
-use crate::pipeline::{CreateContext, UpdateContext};
+use crate::pipeline::{CreateContext, Notes, UpdateContext};
+use crate::pod_security;
 use crate::strategy::Endpoint;
 
 /// Stored objects the plug-ins ask for. Answers must be no older than the request (0.5).
@@ -35,6 +38,14 @@ pub trait Lookup: std::fmt::Debug + Sync {
     /// The Node of that name; asked only for a resize.
     fn node(&self, _name: &str) -> Option<Object> {
         None
+    }
+    /// The StorageClass of that name; asked only when a claim grows (I46).
+    fn storage_class(&self, _name: &str) -> Option<Object> {
+        None
+    }
+    /// The IngressClasses; asked only for an Ingress without one (I44).
+    fn ingress_classes(&self) -> Vec<Object> {
+        Vec::new()
     }
     /// The RuntimeClass of that name.
     fn runtime_class(&self, _name: &str) -> Option<Object> {
@@ -81,6 +92,7 @@ pub(crate) fn admit_create(
             default_storage_class(object, context.lookup);
             protect(object, "kubernetes.io/pvc-protection");
         }
+        ("networking.k8s.io", "Ingress") => ingress::default_class(object, context.lookup)?,
         ("", "PersistentVolume") => protect(object, "kubernetes.io/pv-protection"),
         ("storage.k8s.io", "VolumeAttributesClass") => protect(object, "kubernetes.io/vac-protection"),
         ("scheduling.k8s.io", "PriorityClass") => one_global_default(object, context.lookup)?,
@@ -94,12 +106,71 @@ pub(crate) fn validate_create(
     kind: &KindInfo,
     object: &Object,
     context: &CreateContext<'_>,
+    notes: &mut Notes,
 ) -> Result<(), StatusError> {
     match (&*kind.group, &*kind.kind) {
-        ("", "Pod") => limits::check_pod(object, context.namespace, context.lookup),
-        ("", "PersistentVolumeClaim") => limits::check_claim(object, context.namespace, context.lookup),
-        _ => Ok(()),
+        ("", "Pod") => limits::check_pod(object, context.namespace, context.lookup)?,
+        ("", "PersistentVolumeClaim") => limits::check_claim(object, context.namespace, context.lookup)?,
+        ("", "Namespace") => pod_security::check_labels(kind, object, None)?,
+        _ => {}
     }
+    judge_security(kind, object, context.namespace, context.lookup, notes)
+}
+
+/// The validating phase of an update.
+pub(crate) fn validate_update(
+    kind: &KindInfo,
+    endpoint: Endpoint,
+    new: &Object,
+    old: &Object,
+    context: &UpdateContext<'_>,
+    notes: &mut Notes,
+) -> Result<(), StatusError> {
+    let lookup = context.lookup;
+    match (&*kind.group, &*kind.kind, endpoint) {
+        ("", "Pod", Endpoint::Resize) => {
+            resize::fits_node(new, lookup)?;
+            limits::check_pod(new, new.namespace(), lookup)?;
+        }
+        ("", "PersistentVolumeClaim", Endpoint::Main) => {
+            claims::may_grow(new, old, lookup)?;
+            limits::check_claim(new, new.namespace(), lookup)?;
+        }
+        ("", "Namespace", Endpoint::Main) => pod_security::check_labels(kind, new, Some(old))?,
+        _ => {}
+    }
+    let is_looked_at = match (&*kind.kind, endpoint) {
+        ("Pod", Endpoint::Main | Endpoint::EphemeralContainers | Endpoint::Resize) => {
+            pod_security::is_significant(new, old)
+        }
+        (_, Endpoint::Main) => kind.kind != "Pod",
+        _ => false,
+    };
+    if is_looked_at { judge_security(kind, new, new.namespace(), lookup, notes) } else { Ok(()) }
+}
+
+/// I39.
+fn judge_security(
+    kind: &KindInfo,
+    object: &Object,
+    namespace: &str,
+    lookup: &dyn Lookup,
+    notes: &mut Notes,
+) -> Result<(), StatusError> {
+    if kind.custom || !kind.namespaced {
+        return Ok(());
+    }
+    let Some(namespace) = lookup.namespace(namespace) else { return Ok(()) };
+    let judged = if (&*kind.group, &*kind.kind) == ("", "Pod") {
+        pod_security::judge_pod(object, &namespace)?
+    } else {
+        pod_security::judge_template(kind, object, &namespace)
+    };
+    notes.warnings.extend(judged.warnings);
+    notes.audit.extend(
+        judged.audit.into_iter().map(|(key, text)| (format!("pod-security.kubernetes.io/{key}"), text)),
+    );
+    Ok(())
 }
 
 /// The mutating phase of an update.
@@ -110,8 +181,8 @@ pub(crate) fn admit_update(
     old: &Object,
     context: &UpdateContext<'_>,
 ) -> Result<(), StatusError> {
-    if (&*kind.group, &*kind.kind) == ("", "Pod") && endpoint == Endpoint::Resize {
-        return resize::fits_node(new, context.lookup);
+    if (&*kind.group, &*kind.kind) == ("scheduling.k8s.io", "PriorityClass") {
+        one_global_default(new, context.lookup)?;
     }
     if (&*kind.group, &*kind.kind) == ("", "Pod") && endpoint == Endpoint::Main {
         // I42: priority and its policy are resolved once and then stay; clients may leave them out.
@@ -139,6 +210,14 @@ pub(crate) fn admit_delete(kind: &KindInfo, object: &Object) -> Result<(), Statu
     Ok(())
 }
 
+/// How a refusal names an object: one whose name is not generated yet by the front of its name.
+fn shown_name(object: &Object) -> &str {
+    match object.name() {
+        "" => object.str_at(&["metadata", "generateName"]),
+        name => name,
+    }
+}
+
 /// I34. Access reviews are about a namespace, not in it.
 fn namespace_lifecycle(
     kind: &KindInfo,
@@ -156,7 +235,7 @@ fn namespace_lifecycle(
         return Ok(());
     }
     let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
-    let mut error = StatusError::forbidden(&kind.plural, &kind.group, object.name(), &why);
+    let mut error = StatusError::forbidden(&kind.plural, &kind.group, shown_name(object), &why);
     error.details.get_or_insert_with(Details::default).causes = vec![Cause {
         reason: "NamespaceTerminating".to_owned(),
         message: format!("namespace {namespace} is being terminated"),

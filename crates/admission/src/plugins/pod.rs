@@ -21,7 +21,7 @@ pub(super) fn admit(pod: &mut Object, context: &CreateContext<'_>) -> Result<(),
 }
 
 fn refuse(pod: &Object, why: &str) -> StatusError {
-    StatusError::forbidden("pods", "", pod.name(), why)
+    StatusError::forbidden("pods", "", super::shown_name(pod), why)
 }
 
 /// I36.
@@ -185,7 +185,10 @@ fn runtime_class(pod: &mut Object, lookup: &dyn Lookup) -> Result<(), StatusErro
     }
     for toleration in class.at(&["scheduling", "tolerations"]).and_then(Value::as_array).into_iter().flatten()
     {
-        push(pod.entry(&["spec"]), "tolerations", toleration.clone());
+        let spec = pod.entry(&["spec"]);
+        if !tree::list(spec, "tolerations").contains(toleration) {
+            push(spec, "tolerations", toleration.clone());
+        }
     }
     Ok(())
 }

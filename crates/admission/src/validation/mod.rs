@@ -29,7 +29,7 @@ use crate::field::Findings;
 use crate::strategy::Endpoint;
 
 /// What an absent member reads as.
-const ABSENT: &Value = &Value::Null;
+pub(crate) const ABSENT: &Value = &Value::Null;
 
 /// Validates a new object.
 ///

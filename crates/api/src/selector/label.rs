@@ -1,5 +1,7 @@
 //! Label selectors in their text form (E17). Keys and values are not checked for their spelling here.
 
+use serde_json::Value;
+
 use super::InvalidSelector;
 
 /// All of its requirements must hold; none is everything.
@@ -55,6 +57,36 @@ impl LabelSelector {
                 other => return Err(found(other, "',' or 'end of string'")),
             }
         }
+    }
+
+    /// Reads the form objects carry: `matchLabels` and `matchExpressions`. An absent selector selects everything;
+    /// callers for whom it means nothing ask before.
+    ///
+    /// # Errors
+    /// If an expression has no operator anybody knows.
+    pub fn from_json(selector: &Value) -> Result<Self, InvalidSelector> {
+        let mut requirements = Vec::new();
+        for (key, value) in selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
+            let value = value.as_str().unwrap_or_default().to_owned();
+            requirements.push(Requirement { key: key.clone(), operator: Operator::In(vec![value]) });
+        }
+        let expressions = selector.get("matchExpressions").and_then(Value::as_array);
+        for expression in expressions.into_iter().flatten() {
+            let text = |key: &str| expression.get(key).and_then(Value::as_str).unwrap_or_default();
+            let values = expression.get("values").and_then(Value::as_array).into_iter().flatten();
+            let values = values.filter_map(|value| value.as_str().map(str::to_owned)).collect();
+            let operator = match text("operator") {
+                "In" => Operator::In(values),
+                "NotIn" => Operator::NotIn(values),
+                "Exists" => Operator::Exists,
+                "DoesNotExist" => Operator::Absent,
+                other => {
+                    return Err(InvalidSelector(format!("{other:?} is not a valid label selector operator")));
+                }
+            };
+            requirements.push(Requirement { key: text("key").to_owned(), operator });
+        }
+        Ok(Self { requirements })
     }
 
     /// Whether it selects everything.

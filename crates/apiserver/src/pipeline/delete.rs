@@ -1,10 +1,14 @@
 //! DELETE of one object and of collections (D17-D27).
 
+use std::collections::BTreeMap;
+
 use futures::{StreamExt as _, TryStreamExt as _};
-use outrigger_admission::{DeleteContext, DeleteDecision, DeleteOptions, admit_delete};
+use outrigger_admission::rules::Operation;
+use outrigger_admission::{DeleteContext, DeleteDecision, DeleteOptions, Notes, admit_delete};
 use outrigger_api::{KindInfo, StatusError};
 
-use super::{RACES, contended};
+use super::{RACES, Write, contended};
+use crate::guards;
 use crate::server::Api;
 use crate::storage::{ListRequest, Page, Stored, encode};
 
@@ -16,31 +20,33 @@ pub(crate) struct Deleted {
     /// Whether it is gone.
     pub(crate) gone: bool,
     pub(crate) warnings: Vec<String>,
+    /// For the audit log: annotations by key.
+    pub(crate) audit: BTreeMap<String, String>,
 }
 
 /// Deletes one object as its kind and the options say.
 ///
 /// # Errors
 /// 404; 409 if a precondition does not hold; 403 for what must stay.
-pub(crate) async fn delete(
-    api: &Api,
-    kind: &KindInfo,
-    namespace: &str,
-    name: &str,
-    options: &DeleteOptions,
-) -> Result<Deleted, StatusError> {
+pub(crate) async fn delete(write: &Write<'_>, options: &DeleteOptions) -> Result<Deleted, StatusError> {
+    let Write { api, kind, namespace, name, .. } = *write;
     let mut old = api.storage.get(kind, namespace, name).await?;
     for _ in 0..RACES {
         let object = old.object()?;
         let context = DeleteContext { now: api.now(), options };
         let (decision, warnings) = admit_delete(kind, &object, &context)?;
+        let mut notes = Notes { warnings, ..Notes::default() };
+        guards::validate(write, Operation::Delete, None, Some(&object), &mut notes).await?;
         let outcome = if options.dry_run {
             Ok(dry_run(&old, decision)?)
         } else {
             carry_out(api, kind, &old, decision).await?
         };
         match outcome {
-            Ok((last, gone)) => return Ok(Deleted { last, gone, warnings }),
+            Ok((last, gone)) => {
+                guards::changed(api, kind);
+                return Ok(Deleted { last, gone, warnings: notes.warnings, audit: notes.audit });
+            }
             Err(Some(newest)) => old = newest,
             Err(None) => return Err(StatusError::not_found(&kind.plural, &kind.group, name)),
         }
@@ -100,15 +106,15 @@ const AT_ONCE: usize = 32;
 /// The first failure, in the list's order, other than an object that is gone already; what comes behind it may be
 /// deleted or not.
 pub(crate) async fn delete_collection(
-    api: &Api,
-    kind: &KindInfo,
+    write: &Write<'_>,
     request: &ListRequest,
     options: &DeleteOptions,
 ) -> Result<(Page, Vec<String>), StatusError> {
-    let page = api.storage.list(kind, request).await?;
+    let page = write.api.storage.list(write.kind, request).await?;
     let one = |item: Stored| async move {
         let object = item.object()?;
-        match delete(api, kind, object.namespace(), object.name(), options).await {
+        let write = Write { namespace: object.namespace(), name: object.name(), ..*write };
+        match delete(&write, options).await {
             Ok(deleted) => Ok(deleted.warnings),
             Err(error) if error.code == 404 => Ok(Vec::new()),
             Err(error) => Err(error),

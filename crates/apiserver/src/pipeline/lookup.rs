@@ -1,6 +1,6 @@
 //! The stored objects admission looks at, fetched before it runs: admission itself never waits.
 
-use outrigger_admission::Lookup;
+use outrigger_admission::{Endpoint, Lookup};
 use outrigger_api::{KindInfo, Object, StatusError};
 use serde_json::Value;
 
@@ -14,14 +14,16 @@ pub(super) struct Fetched {
     service_account: Option<Object>,
     priority_classes: Vec<Object>,
     storage_classes: Vec<Object>,
+    storage_class: Option<Object>,
+    ingress_classes: Vec<Object>,
     runtime_class: Option<Object>,
     limit_ranges: Vec<Object>,
     node: Option<Object>,
 }
 
 impl Fetched {
-    /// Fetches what a write of `object` can be asked about.
-    pub(super) async fn of(
+    /// Fetches what the creation of `object` can be asked about.
+    pub(super) async fn for_create(
         api: &Api,
         kind: &KindInfo,
         namespace: &str,
@@ -54,21 +56,51 @@ impl Fetched {
             ("", "PersistentVolumeClaim") => {
                 fetched.storage_classes = all(api, "storage.k8s.io", "storageclasses").await?;
             }
+            ("networking.k8s.io", "Ingress") => {
+                fetched.ingress_classes = all(api, "networking.k8s.io", "ingressclasses").await?;
+            }
+            _ => {}
+        }
+        Ok(fetched)
+    }
+
+    /// Fetches what a change of `old` can be asked about. Status is written most often, and asks nothing.
+    pub(super) async fn for_update(
+        api: &Api,
+        kind: &KindInfo,
+        endpoint: Endpoint,
+        old: &Object,
+    ) -> Result<Self, StatusError> {
+        let mut fetched = Self::default();
+        if endpoint == Endpoint::Status {
+            return Ok(fetched);
+        }
+        let namespace = old.namespace();
+        if kind.namespaced && !namespace.is_empty() {
+            fetched.namespace = one(api, "", "namespaces", "", namespace).await?;
+        }
+        match (&*kind.group, &*kind.kind, endpoint) {
+            ("", "Pod", Endpoint::Resize) => {
+                fetched.limit_ranges = all_in(api, "", "limitranges", namespace).await?;
+                fetched.node = one(api, "", "nodes", "", old.str_at(&["spec", "nodeName"])).await?;
+            }
+            ("", "PersistentVolumeClaim", _) => {
+                fetched.limit_ranges = all_in(api, "", "limitranges", namespace).await?;
+                let class = old.str_at(&["spec", "storageClassName"]);
+                if !class.is_empty() {
+                    fetched.storage_class = one(api, "storage.k8s.io", "storageclasses", "", class).await?;
+                }
+            }
+            ("scheduling.k8s.io", "PriorityClass", _) => {
+                fetched.priority_classes = all(api, "scheduling.k8s.io", "priorityclasses").await?;
+            }
             _ => {}
         }
         Ok(fetched)
     }
 }
 
-impl Fetched {
-    /// The node of a Pod whose resources change (R13.27).
-    pub(super) async fn with_node(mut self, api: &Api, pod: &Object) -> Result<Self, StatusError> {
-        self.node = one(api, "", "nodes", "", pod.str_at(&["spec", "nodeName"])).await?;
-        Ok(self)
-    }
-}
-
-async fn one(
+pub(crate) async fn one(
     api: &Api,
     group: &str,
     plural: &str,
@@ -80,11 +112,16 @@ async fn one(
     found.as_ref().map(Stored::object).transpose()
 }
 
-async fn all(api: &Api, group: &str, plural: &str) -> Result<Vec<Object>, StatusError> {
+pub(crate) async fn all(api: &Api, group: &str, plural: &str) -> Result<Vec<Object>, StatusError> {
     all_in(api, group, plural, "").await
 }
 
-async fn all_in(api: &Api, group: &str, plural: &str, namespace: &str) -> Result<Vec<Object>, StatusError> {
+pub(crate) async fn all_in(
+    api: &Api,
+    group: &str,
+    plural: &str,
+    namespace: &str,
+) -> Result<Vec<Object>, StatusError> {
     let Some(kind) = api.registry.find(group, "v1", plural) else { return Ok(Vec::new()) };
     let request = ListRequest { namespace: namespace.to_owned(), ..ListRequest::default() };
     let page = api.storage.list(&kind, &request).await?;
@@ -112,12 +149,24 @@ impl Lookup for Fetched {
 
     fn default_storage_class(&self) -> Option<Object> {
         const MARK: &str = "storageclass.kubernetes.io/is-default-class";
-        // The newest of several wins (I44).
+        // The newest of several wins, then the first by name (I44).
         let marked = self
             .storage_classes
             .iter()
             .filter(|class| class.str_at(&["metadata", "annotations", MARK]) == "true");
-        marked.max_by_key(|class| class.str_at(&["metadata", "creationTimestamp"]).to_owned()).cloned()
+        let newest = |class: &&Object| {
+            let made = class.str_at(&["metadata", "creationTimestamp"]).to_owned();
+            (made, std::cmp::Reverse(class.name().to_owned()))
+        };
+        marked.max_by_key(newest).cloned()
+    }
+
+    fn storage_class(&self, name: &str) -> Option<Object> {
+        self.storage_class.clone().filter(|found| found.name() == name)
+    }
+
+    fn ingress_classes(&self) -> Vec<Object> {
+        self.ingress_classes.clone()
     }
 
     fn limit_ranges(&self, _namespace: &str) -> Vec<Object> {

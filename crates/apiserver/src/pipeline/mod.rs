@@ -6,14 +6,18 @@
 mod apply;
 mod create;
 mod delete;
-mod lookup;
+pub(crate) mod lookup;
+mod quota;
 pub(crate) mod services;
 mod update;
 
-use outrigger_admission::{Endpoint, Writer};
+use std::collections::BTreeMap;
+
+use outrigger_admission::{Endpoint, Notes, Writer};
 use outrigger_api::{KindInfo, StatusError};
 use rand::RngExt;
 
+use crate::auth::Identity;
 use crate::codec::{FieldValidation, invalid};
 use crate::request::Query;
 use crate::server::Api;
@@ -44,6 +48,11 @@ pub(crate) struct Write<'a> {
     pub(crate) manager: &'a str,
     /// The subresource in that record; `scale` has no endpoint of its own.
     pub(crate) subresource: &'a str,
+    /// Who asks.
+    pub(crate) identity: &'a Identity,
+    /// Whether webhooks and policies are asked. They are not about what the server writes for its own sake, so that
+    /// none of them can keep it from starting.
+    pub(crate) guarded: bool,
     pub(crate) options: WriteOptions,
 }
 
@@ -132,6 +141,14 @@ pub(crate) struct Written {
     /// Whether the object is new (B22).
     pub(crate) created: bool,
     pub(crate) warnings: Vec<String>,
+    /// For the audit log: annotations by key.
+    pub(crate) audit: BTreeMap<String, String>,
+}
+
+impl Written {
+    fn new(stored: Stored, created: bool, notes: Notes) -> Self {
+        Self { stored, created, warnings: notes.warnings, audit: notes.audit }
+    }
 }
 
 /// Five random characters for a generated name (C3).

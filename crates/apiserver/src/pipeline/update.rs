@@ -1,14 +1,19 @@
 //! PUT and PATCH on an object or one of its subresources (D2-D8, C12, F1).
 
 use outrigger_admission::apply::Managed;
+use outrigger_admission::rules::Operation;
 use outrigger_admission::strategy::{completes_deletion, is_no_op};
-use outrigger_admission::{Endpoint, Ownership, Patch, UpdateContext, admit_update, apply_patch};
+use outrigger_admission::{
+    Endpoint, Notes, Ownership, Patch, UpdateContext, apply_patch, finish_update, mutate_update,
+    pod_security, remutate_update,
+};
 use outrigger_api::{Object, StatusError};
 use serde_json::Value;
 
 use super::lookup::Fetched;
-use super::{RACES, Write, Written, contended, create, services};
+use super::{RACES, Write, Written, contended, create, lookup, quota, services};
 use crate::codec;
+use crate::guards;
 use crate::storage::{Stored, encode, to_version};
 
 /// Replaces an object by a decoded body.
@@ -96,21 +101,25 @@ pub(super) async fn change(
     };
     for _ in 0..RACES {
         let current = to_version(old.object()?, &kind.kind, &kind.group, &kind.version);
-        let Made { object: mut new, mut warnings, managed } = make(&current)?;
-        let mut lookup = Fetched::of(api, kind, namespace, &new).await?;
-        if endpoint == Endpoint::Resize {
-            lookup = lookup.with_node(api, &current).await?;
-        }
+        let Made { object: mut new, warnings, managed } = make(&current)?;
+        let mut notes = Notes { warnings, ..Notes::default() };
+        let lookup = Fetched::for_update(api, kind, endpoint, &current).await?;
         let ownership = managed.as_ref().map_or(Ownership::Written(write.writer()), Ownership::Applied);
         let context = UpdateContext { now: api.now(), is_put: mode.is_put, lookup: &lookup, ownership };
-        warnings.extend(admit_update(kind, endpoint, &mut new, &current, &context)?);
+        mutate_update(kind, endpoint, &mut new, &current, &context, &mut notes)?;
+        let again = |object: &mut Object| remutate_update(kind, endpoint, object, &current, &context);
+        guards::mutate(write, Operation::Update, &mut new, Some(&current), &again, &mut notes).await?;
+        finish_update(kind, endpoint, &new, &current, &context, &mut notes)?;
+        guards::validate(write, Operation::Update, Some(&new), Some(&current), &mut notes).await?;
+        notes.warnings.extend(existing_pods(write, &new, &current).await?);
         let _addresses = services::allocate(api, kind, &mut new, Some(&current), options.dry_run).await?;
         if is_no_op(&new, &current) {
-            return Ok(Written { stored: old, created: false, warnings });
+            return Ok(Written::new(old, false, notes));
         }
+        let charge = quota::charge(write, &new, Some(&current)).await?;
         if options.dry_run {
             let stored = Stored::from_parts(old.key.clone(), encode(&new), old.revision)?;
-            return Ok(Written { stored, created: false, warnings });
+            return Ok(Written::new(stored, false, notes));
         }
         let outcome = if completes_deletion(kind, &new) {
             finish_deletion(write, &old, &new).await?
@@ -118,13 +127,34 @@ pub(super) async fn change(
             api.storage.update(kind, &old, &new).await?
         };
         match outcome {
-            Ok(stored) => return Ok(Written { stored, created: false, warnings }),
-            Err(None) => return Err(StatusError::not_found(&kind.plural, &kind.group, name)),
-            Err(Some(_)) if mode.conditional => return Err(contended(kind, name)),
-            Err(Some(newest)) => old = newest,
+            Ok(stored) => {
+                guards::changed(api, kind);
+                return Ok(Written::new(stored, false, notes));
+            }
+            Err(newest) => {
+                charge.give_back(api).await;
+                match newest {
+                    None => return Err(StatusError::not_found(&kind.plural, &kind.group, name)),
+                    Some(_) if mode.conditional => return Err(contended(kind, name)),
+                    Some(newest) => old = newest,
+                }
+            }
         }
     }
     Err(contended(kind, name))
+}
+
+/// I39: what a namespace already holds of what it will not take from now on.
+async fn existing_pods(write: &Write<'_>, new: &Object, old: &Object) -> Result<Vec<String>, StatusError> {
+    let Write { api, kind, name, endpoint, .. } = *write;
+    if (&*kind.group, &*kind.kind, endpoint) != ("", "Namespace", Endpoint::Main) {
+        return Ok(Vec::new());
+    }
+    let Some(standard) = pod_security::stricter(new, old) else { return Ok(Vec::new()) };
+    let mut pods = lookup::all_in(api, "", "pods", name).await?;
+    let total = pods.len();
+    pods.truncate(pod_security::PODS_LOOKED_AT);
+    Ok(pod_security::judge_namespace(name, standard, &pods, total))
 }
 
 /// C12: the update took away the last thing that kept the object; the answer is the object as submitted.

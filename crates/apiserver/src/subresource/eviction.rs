@@ -40,7 +40,9 @@ pub(super) async fn create(
     if !options.dry_run && !pod.is_deleting() {
         say_why(api, call).await?;
     }
-    pipeline::delete(api, &call.kind, &call.path.namespace, &call.path.name, &options).await?;
+    // Who guards evictions was asked about this one; who guards deletes is not asked besides.
+    let write = pipeline::Write { guarded: false, ..call.write(api, pipeline::WriteOptions::default()) };
+    pipeline::delete(&write, &options).await?;
     let status =
         json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
     Ok(respond::value(201, layout, &status))

@@ -21,6 +21,7 @@ use crate::respond::Body;
 use crate::server::Api;
 
 pub(crate) use binding::bind;
+pub(crate) use proxy::ready_endpoint;
 
 /// Answers a request on a subresource.
 pub(crate) async fn answer(

@@ -4,6 +4,7 @@
 mod apply;
 mod connections;
 mod discovery;
+mod guards;
 mod metadata;
 mod pods;
 mod protobuf;
@@ -11,4 +12,5 @@ mod reads;
 mod server;
 mod subresources;
 mod tables;
+mod webhook_server;
 mod writes;

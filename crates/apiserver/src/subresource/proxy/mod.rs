@@ -8,6 +8,7 @@ mod forward;
 mod place;
 mod rewrite;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::LOCATION;
@@ -78,12 +79,36 @@ async fn object(api: &Api, call: &Call, name: &str) -> Result<Object, StatusErro
 /// H49.
 async fn of_service(api: &Api, call: &Call, named: &Named) -> Result<Place, StatusError> {
     let service = object(api, call, &named.name).await?;
-    let port = place::service_port(&service, named)?;
+    let (address, port) = endpoint(api, &service, named).await?;
+    Place::at(named.secure, address, port)
+}
+
+/// One of the ready endpoints behind a port of a Service, for who calls it from here: there is no other way to it than
+/// its Pods (I53).
+///
+/// # Errors
+/// 404 without the Service; 503 without the port or a ready endpoint.
+pub(crate) async fn ready_endpoint(
+    api: &Api,
+    namespace: &str,
+    name: &str,
+    port: u16,
+) -> Result<(IpAddr, u16), StatusError> {
+    let Some(service) = crate::pipeline::lookup::one(api, "", "services", namespace, name).await? else {
+        return Err(StatusError::not_found("service", "", name));
+    };
+    let named = Named { secure: true, name: name.to_owned(), port: port.to_string() };
+    endpoint(api, &service, &named).await
+}
+
+async fn endpoint(api: &Api, service: &Object, named: &Named) -> Result<(IpAddr, u16), StatusError> {
+    let namespace = service.namespace();
+    let port = place::service_port(service, named)?;
     let mut ready = Vec::new();
     if let Some(kind) = api.registry.find("discovery.k8s.io", "v1", "endpointslices") {
         let label = format!("kubernetes.io/service-name={}", service.name());
         let request = ListRequest {
-            namespace: call.path.namespace.clone(),
+            namespace: namespace.to_owned(),
             selection: Selection::parse(&kind, &label, "")?,
             ..ListRequest::default()
         };
@@ -93,16 +118,15 @@ async fn of_service(api: &Api, call: &Call, named: &Named) -> Result<Place, Stat
     }
     if ready.is_empty()
         && let Some(kind) = api.registry.find("", "v1", "endpoints")
-        && let Ok(endpoints) = api.storage.get(&kind, &call.path.namespace, service.name()).await
+        && let Ok(endpoints) = api.storage.get(&kind, namespace, service.name()).await
     {
         ready = place::ready_in_endpoints(&endpoints.object()?, &port);
     }
     let chosen = (!ready.is_empty()).then(|| ready.swap_remove(rand::random_range(0..ready.len())));
-    let (address, port) = chosen.ok_or_else(|| {
+    chosen.ok_or_else(|| {
         let message = format!("no endpoints available for service {:?}", named.name);
         StatusError::new(503, Reason::ServiceUnavailable, message)
-    })?;
-    Place::at(named.secure, address, port)
+    })
 }
 
 /// The elements of a list; nothing if it is absent.
