@@ -212,6 +212,36 @@ fn admin() -> Vec<Value> {
     rules
 }
 
+/// What every kubelet may do, whatever runs on its node (I25, I30).
+pub(crate) fn node_rules() -> Vec<Value> {
+    const NODE: &str = "nodes nodes/status";
+    const EVENTS: &[&str] = &["create", "patch", "update"];
+    let own: &[&str] = &["get", "create", "update", "patch", "delete"];
+    vec![
+        rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"]),
+        rule(&["authorization.k8s.io"], &["subjectaccessreviews", "localsubjectaccessreviews"], &["create"]),
+        rule(&[""], &["services"], READ),
+        rule(&[""], &["nodes"], &["create", "get", "list", "watch"]),
+        rule(&[""], &words(NODE), &["patch", "update"]),
+        rule(&["", "events.k8s.io"], &["events"], EVENTS),
+        rule(&[""], &["pods"], &["get", "list", "watch", "create", "delete"]),
+        rule(&[""], &["pods/status"], &["patch", "update"]),
+        rule(&[""], &["pods/eviction"], &["create"]),
+        rule(&[""], &["configmaps", "secrets"], READ),
+        rule(&[""], &["persistentvolumeclaims", "persistentvolumes", "endpoints"], &["get"]),
+        rule(&[""], &["persistentvolumeclaims/status"], &["get", "patch", "update"]),
+        rule(&[""], &["serviceaccounts/token"], &["create"]),
+        rule(&["certificates.k8s.io"], &["certificatesigningrequests"], &["create", "get", "list", "watch"]),
+        rule(&["coordination.k8s.io"], &["leases"], own),
+        rule(&["storage.k8s.io"], &["volumeattachments"], &["get"]),
+        rule(&["storage.k8s.io"], &["csidrivers"], READ),
+        rule(&["storage.k8s.io"], &["csinodes"], own),
+        rule(&["node.k8s.io"], &["runtimeclasses"], READ),
+        rule(&["resource.k8s.io"], &["resourceclaims"], &["get"]),
+        rule(&["resource.k8s.io"], &["resourceslices"], WRITE),
+    ]
+}
+
 /// Rules for paths that are about no object.
 fn paths(urls: &str) -> Value {
     json!([{ "nonResourceURLs": words(urls), "verbs": ["get"] }])
@@ -244,6 +274,7 @@ fn roles() -> Vec<(&'static str, Value)> {
                 rule(&["authentication.k8s.io"], &["selfsubjectreviews"], &["create"]),
             ]),
         ),
+        ("system:node", json!(node_rules())),
         ("system:public-info-viewer", paths(HEALTH)),
         ("system:monitoring", paths(CHECKS)),
         ("system:service-account-issuer-discovery", paths(ISSUER)),

@@ -68,9 +68,10 @@ pub(crate) async fn handle(api: Arc<Api>, peer: Peer, request: Request<Body>) ->
 
 async fn route(api: &Arc<Api>, peer: Peer, request: Request<Body>) -> Result<Response<Body>, StatusError> {
     let identity = authenticate(api, &peer, request.headers()).await?;
-    let identity = impersonation::apply(api, identity, request.headers()).await?;
     let query = Query::of(request.uri());
     let Target::Resource(path) = Target::parse(request.uri().path()) else {
+        let wanted = non_resource::attributes(&request);
+        let identity = impersonation::apply(api, identity, request.headers(), &wanted).await?;
         return non_resource::answer(api, &identity, request, &query).await;
     };
     let Some(kind) = api.registry.find(&path.group, &path.version, &path.resource) else {
@@ -78,6 +79,7 @@ async fn route(api: &Arc<Api>, peer: Peer, request: Request<Body>) -> Result<Res
     };
     let verb = path.verb(request.method(), &query)?;
     let wanted = attributes(&path, verb, &query, &kind);
+    let identity = impersonation::apply(api, identity, request.headers(), &wanted).await?;
     authorize(api, &identity, &wanted).await?;
     let headers = request.headers().clone();
     let manager = field_manager(&query, &headers);
@@ -113,9 +115,13 @@ fn unknown_resource(api: &Api, path: &ResourcePath) -> StatusError {
 /// I17, B2.
 fn attributes(path: &ResourcePath, verb: Verb, query: &Query, kind: &KindInfo) -> Attributes {
     let mut name = path.name.clone();
+    let mut node_selector = String::new();
     if name.is_empty() && matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection) {
-        let selector = outrigger_api::selector::FieldSelector::parse(query.get("fieldSelector"));
-        name = selector.ok().and_then(|it| it.exact("metadata.name").map(str::to_owned)).unwrap_or_default();
+        let selector = outrigger_api::selector::FieldSelector::parse(query.get("fieldSelector")).ok();
+        let exact = |field: &str| selector.as_ref().and_then(|it| it.exact(field)).unwrap_or_default();
+        name = exact("metadata.name").to_owned();
+        let of_node = if kind.plural == "pods" { "spec.nodeName" } else { "nodeName" };
+        node_selector = exact(of_node).to_owned();
     }
     // H19: whatever the method, these are made.
     let connects = matches!(path.subresource.as_str(), "exec" | "attach" | "portforward");
@@ -127,6 +133,7 @@ fn attributes(path: &ResourcePath, verb: Verb, query: &Query, kind: &KindInfo) -
         subresource: path.subresource.clone(),
         namespace: path.namespace.clone(),
         name,
+        node_selector,
         path: None,
     }
 }

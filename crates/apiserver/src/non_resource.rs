@@ -21,10 +21,8 @@ pub(crate) async fn answer(
     query: &Query,
 ) -> Result<Response<Body>, StatusError> {
     let path = request.uri().path().to_owned();
-    let verb = request.method().as_str().to_ascii_lowercase();
     if !is_public(&path) {
-        let wanted = Attributes { verb, path: Some(path.clone()), ..Attributes::default() };
-        authorize(api, identity, &wanted).await?;
+        authorize(api, identity, &attributes(&request)).await?;
     }
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     let mirrors_get = matches!(segments.first(), None | Some(&("livez" | "readyz" | "healthz" | "openapi")));
@@ -55,13 +53,18 @@ pub(crate) async fn answer(
         ["openapi", "v3"] => Ok(openapi::index(api)),
         ["openapi", "v3", key @ ..] => Ok(openapi::document(api, headers, query, key)),
         ["openapi", "v2"] => Ok(openapi::older(api, headers, query)),
-        [".well-known", "openid-configuration"] => Ok(respond::value(200, Layout::Compact, &openid())),
-        ["openid", "v1", "jwks"] => {
-            let body = api.signer.jwks().to_string();
-            Ok(respond::response(200, "application/jwk-set+json", respond::full(body)))
+        [".well-known", "openid-configuration"] => {
+            Ok(kept_an_hour(respond::value(200, Layout::Compact, &openid())))
         }
+        ["openid", "v1", "jwks"] => jwks(api, headers),
         _ => Ok(respond::page_not_found()),
     }
+}
+
+/// I17: the method in lower case, and the path.
+pub(crate) fn attributes(request: &Request<Body>) -> Attributes {
+    let verb = request.method().as_str().to_ascii_lowercase();
+    Attributes { verb, path: Some(request.uri().path().to_owned()), ..Attributes::default() }
 }
 
 /// A20, A42: readable by anybody.
@@ -123,6 +126,25 @@ fn openid() -> Value {
         "response_types_supported": ["id_token"], "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["ES256"],
     })
+}
+
+/// I14.
+fn jwks(api: &Api, headers: &http::HeaderMap) -> Result<Response<Body>, StatusError> {
+    const TYPE: &str = "application/jwk-set+json";
+    let accept = headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
+    let mut ranges = accept.split(',').filter_map(|range| range.split(';').next()).map(str::trim);
+    if !ranges.any(|range| matches!(range, TYPE | "application/*" | "*/*" | "")) {
+        let text = format!("only the following media types are accepted: {TYPE}");
+        return Err(StatusError::new(406, outrigger_api::status::Reason::NotAcceptable, text));
+    }
+    Ok(kept_an_hour(respond::response(200, TYPE, respond::full(api.signer.jwks().to_string()))))
+}
+
+/// I14: others may keep what tokens are checked with.
+fn kept_an_hour(mut response: Response<Body>) -> Response<Body> {
+    let value = http::HeaderValue::from_static("public, max-age=3600");
+    response.headers_mut().insert(http::header::CACHE_CONTROL, value);
+    response
 }
 
 /// A37-A41.

@@ -6,7 +6,7 @@ use http::{Request, Response};
 use outrigger_api::{Object, StatusError};
 use serde_json::{Value, json};
 
-use crate::auth::{Attributes, Identity, Verdict, review_token, verdict};
+use crate::auth::{Attributes, Identity, Verdict, held, identify, verdict};
 use crate::codec;
 use crate::handler::Call;
 use crate::negotiate::Endpoint;
@@ -42,9 +42,12 @@ pub(crate) async fn answer(
         }
         "SubjectAccessReview" | "LocalSubjectAccessReview" => {
             let identity = subject(&object)?;
+            if &*call.kind.kind == "LocalSubjectAccessReview" {
+                local(&object, &call.path.namespace)?;
+            }
             access(api, &identity, &mut object).await?;
         }
-        "SelfSubjectRulesReview" => rules(&call.identity, &mut object)?,
+        "SelfSubjectRulesReview" => rules(api, &call.identity, &mut object).await?,
         other => return Err(StatusError::internal(format!("{other} has no answer"))),
     }
     let mut response = respond::value(201, layout, &object.0);
@@ -93,9 +96,11 @@ async fn token(api: &Api, review: &mut Object) -> Result<(), StatusError> {
     if token.is_empty() {
         return Err(StatusError::bad_request("token is required for TokenReview in authentication"));
     }
-    let status = match review_token(api, &token).await {
-        Some(identity) => json!({
-            "authenticated": true, "user": user_info(&identity), "audiences": [crate::auth::ISSUER],
+    let asked = texts(review, &["spec", "audiences"]);
+    let audiences = if asked.is_empty() { vec![crate::auth::ISSUER.to_owned()] } else { asked };
+    let status = match identify(api, &token, &audiences).await {
+        Some((identity, audiences)) => json!({
+            "authenticated": true, "user": user_info(&identity), "audiences": audiences,
         }),
         None => json!({ "user": {}, "error": "invalid bearer token" }),
     };
@@ -104,12 +109,8 @@ async fn token(api: &Api, review: &mut Object) -> Result<(), StatusError> {
 }
 
 fn subject(review: &Object) -> Result<Identity, StatusError> {
-    let texts = |path: &[&str]| {
-        let list = review.at(path).and_then(Value::as_array);
-        list.into_iter().flatten().filter_map(|one| one.as_str().map(str::to_owned)).collect::<Vec<_>>()
-    };
     let user = review.str_at(&["spec", "user"]).to_owned();
-    let groups = texts(&["spec", "groups"]);
+    let groups = texts(review, &["spec", "groups"]);
     if user.is_empty() && groups.is_empty() {
         let finding = "Invalid value: \"\": at least one of user or group must be specified";
         return Err(codec::invalid(
@@ -121,7 +122,33 @@ fn subject(review: &Object) -> Result<Identity, StatusError> {
             finding,
         ));
     }
-    Ok(Identity { user, groups, ..Identity::default() })
+    let extra = review.at(&["spec", "extra"]).and_then(Value::as_object);
+    let extra =
+        extra.into_iter().flatten().map(|(key, _)| (key.clone(), texts(review, &["spec", "extra", key])));
+    let uid = review.str_at(&["spec", "uid"]).to_owned();
+    Ok(Identity { user, uid, groups, extra: extra.collect() })
+}
+
+fn texts(review: &Object, path: &[&str]) -> Vec<String> {
+    let list = review.at(path).and_then(Value::as_array);
+    list.into_iter().flatten().filter_map(|one| one.as_str().map(str::to_owned)).collect()
+}
+
+/// I28: what is asked in a namespace is about that namespace.
+fn local(review: &Object, namespace: &str) -> Result<(), StatusError> {
+    let refused = |field: &str, finding: &str| {
+        Err(codec::invalid("", "authorization.k8s.io", "", field, "FieldValueInvalid", finding))
+    };
+    if review.at(&["spec", "nonResourceAttributes"]).is_some_and(|it| !it.is_null()) {
+        let finding = "Invalid value: null: disallowed on this kind of request";
+        return refused("spec.nonResourceAttributes", finding);
+    }
+    let asked = review.str_at(&["spec", "resourceAttributes", "namespace"]);
+    if asked != namespace {
+        let finding = format!("Invalid value: {asked:?}: must match metadata.namespace");
+        return refused("spec.resourceAttributes.namespace", &finding);
+    }
+    Ok(())
 }
 
 /// I28.
@@ -137,6 +164,7 @@ async fn access(api: &Api, identity: &Identity, review: &mut Object) -> Result<(
             subresource: text(&resource, "subresource"),
             namespace: text(&resource, "namespace"),
             name: text(&resource, "name"),
+            node_selector: String::new(),
             path: None,
         },
         (None, Some(path)) => {
@@ -156,23 +184,26 @@ async fn access(api: &Api, identity: &Identity, review: &mut Object) -> Result<(
     Ok(())
 }
 
-/// I29. Only the all-powerful caller's rules are enumerated; for others the answer says that it is incomplete.
-fn rules(identity: &Identity, review: &mut Object) -> Result<(), StatusError> {
-    if review.str_at(&["spec", "namespace"]).is_empty() {
+/// I29.
+async fn rules(api: &Api, identity: &Identity, review: &mut Object) -> Result<(), StatusError> {
+    let namespace = review.str_at(&["spec", "namespace"]).to_owned();
+    if namespace.is_empty() {
         return Err(StatusError::bad_request("no namespace on request"));
     }
-    let all = identity.is_in("system:masters");
-    let every = |all: bool| if all { json!(["*"]) } else { json!([]) };
-    let resource_rules = if all {
-        json!([{ "verbs": every(true), "apiGroups": every(true), "resources": every(true) }])
-    } else {
-        json!([])
-    };
-    let path_rules =
-        if all { json!([{ "verbs": every(true), "nonResourceURLs": every(true) }]) } else { json!([]) };
+    let held = held(api, identity, &namespace).await?;
+    let (paths, resources): (Vec<Value>, Vec<Value>) =
+        held.rules.into_iter().partition(|rule| rule.get("nonResourceURLs").is_some());
+    // What the Node authorizer allows depends on the Pods of the node, and is not listed.
+    let mut doubts = held.missing;
+    if crate::auth::node_of(identity).is_some() {
+        doubts.insert(0, "node authorizer does not support user rule resolution".to_owned());
+    }
+    let mut status =
+        json!({ "resourceRules": resources, "nonResourceRules": paths, "incomplete": !doubts.is_empty() });
+    if !doubts.is_empty() {
+        status["evaluationError"] = json!(doubts.join(", "));
+    }
     *review.entry(&["spec"]) = json!({});
-    *review.entry(&["status"]) = json!({
-        "resourceRules": resource_rules, "nonResourceRules": path_rules, "incomplete": !all,
-    });
+    *review.entry(&["status"]) = status;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use x509_parser::der_parser::{Oid, oid};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// A caller.
@@ -19,6 +20,8 @@ pub struct Identity {
 
 /// The group that may do everything (I18).
 pub(crate) const MASTERS: &str = "system:masters";
+/// The attribute of a subject that carries a uid (I6).
+const UID: Oid<'static> = oid!(1.3.6.1.4.1.57683.2);
 const AUTHENTICATED: &str = "system:authenticated";
 
 impl Identity {
@@ -58,7 +61,9 @@ impl Identity {
         let user = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
         let groups =
             subject.iter_organization().filter_map(|group| group.as_str().ok().map(str::to_owned)).collect();
-        (!user.is_empty()).then(|| Self { user, groups, ..Self::default() }.authenticated())
+        let uids = subject.iter_by_oid(&UID).filter_map(|uid| uid.as_str().ok());
+        let uid = uids.last().unwrap_or_default().to_owned();
+        (!user.is_empty()).then(|| Self { user, uid, groups, ..Self::default() }.authenticated())
     }
 }
 

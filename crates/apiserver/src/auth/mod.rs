@@ -1,10 +1,13 @@
 //! Who asks, and may they (I3-I22).
 //!
-//! Authentication knows client certificates, service account tokens and anonymous callers. Authorization lets
-//! `system:masters` do everything and otherwise asks RBAC; the node authorizer is not here yet, so node identities
-//! outside this process get what RBAC grants them.
+//! Authentication knows client certificates, service account tokens, bootstrap tokens and anonymous callers.
+//! Authorization lets `system:masters` do everything and otherwise asks the Node authorizer, then RBAC.
 
+mod bootstrap_token;
+mod covering;
+mod escalation;
 pub(crate) mod identity;
+mod node;
 mod rbac;
 mod tokens;
 
@@ -13,8 +16,10 @@ use http::header::AUTHORIZATION;
 use outrigger_api::status::Reason;
 use outrigger_api::{StatusError, WallTime};
 
+pub(crate) use escalation::check as check_escalation;
 pub use identity::Identity;
-pub(crate) use rbac::{Attributes, Verdict, authorize, verdict};
+pub(crate) use node::node_of;
+pub(crate) use rbac::{Attributes, Verdict, authorize, held, verdict};
 pub(crate) use tokens::{Binding, ISSUER, Signer, TokenSubject};
 
 use crate::server::Api;
@@ -42,8 +47,8 @@ pub(crate) async fn authenticate(
         Peer::Tls(None) => {}
     }
     match bearer(headers) {
-        Some(token) => match tokens::identify(api, &token).await {
-            Some(identity) => Ok(identity.authenticated()),
+        Some(token) => match identify(api, &token, &[ISSUER.to_owned()]).await {
+            Some((identity, _)) => Ok(identity),
             None => Err(unauthorized()),
         },
         None => Ok(Identity::anonymous()),
@@ -68,9 +73,18 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Reads the token behind a TokenReview (I15).
-pub(crate) async fn review_token(api: &Api, token: &str) -> Option<Identity> {
-    tokens::identify(api, token).await.map(Identity::authenticated)
+/// The caller behind a bearer token, and those of `audiences` the token is for (I12, I15, I16).
+pub(crate) async fn identify(
+    api: &Api,
+    token: &str,
+    audiences: &[String],
+) -> Option<(Identity, Vec<String>)> {
+    let api_itself = || audiences.iter().any(|one| one == ISSUER).then(|| vec![ISSUER.to_owned()]);
+    let (identity, audiences) = match bootstrap_token::split(token) {
+        Some((id, secret)) => (bootstrap_token::identify(api, id, secret).await?, api_itself()?),
+        None => tokens::identify(api, token, audiences).await?,
+    };
+    Some((identity.authenticated(), audiences))
 }
 
 /// Whether the moment is later than `at` by more than a minute: the leeway of I12.

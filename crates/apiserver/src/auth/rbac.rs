@@ -8,10 +8,11 @@ use outrigger_api::{Object, StatusError};
 use serde_json::Value;
 
 use super::identity::{Identity, MASTERS};
+use super::node::{self, Opinion};
 use crate::server::Api;
 use crate::storage::ListRequest;
 
-const GROUP: &str = "rbac.authorization.k8s.io";
+pub(super) const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// What somebody wants to do (I17).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(crate) struct Attributes {
     pub(crate) subresource: String,
     pub(crate) namespace: String,
     pub(crate) name: String,
+    /// The node a list or watch is limited to by its field selector (I30).
+    pub(crate) node_selector: String,
     /// Set for requests that are about no resource; the other members but `verb` are then empty.
     pub(crate) path: Option<String>,
 }
@@ -59,6 +62,10 @@ pub(crate) async fn verdict(
     if identity.is_in(MASTERS) {
         return Ok(Verdict::Allowed(String::new()));
     }
+    let of_node = match node::opinion(api, identity, wanted).await? {
+        Opinion::Allowed => return Ok(Verdict::Allowed(String::new())),
+        Opinion::None(why) => why,
+    };
     let mut missing = Vec::new();
     for binding in bindings(api, "clusterrolebindings", "").await? {
         if let Some(why) = grants(api, &binding, "", identity, wanted, &mut missing).await? {
@@ -74,11 +81,79 @@ pub(crate) async fn verdict(
             }
         }
     }
-    Ok(Verdict::Denied(if missing.is_empty() {
-        String::new()
-    } else {
-        format!("RBAC: {}", missing.join(", "))
-    }))
+    let of_roles = if missing.is_empty() { String::new() } else { format!("RBAC: {}", missing.join(", ")) };
+    let reasons: Vec<&str> =
+        [of_node.as_str(), &of_roles].into_iter().filter(|reason| !reason.is_empty()).collect();
+    Ok(Verdict::Denied(reasons.join("\n")))
+}
+
+/// Everything a caller may do in a namespace, or in the whole cluster where that is empty.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// Rules as roles have them.
+    pub(crate) rules: Vec<Value>,
+    /// What could not be looked at: roles that are bound and are not there.
+    pub(crate) missing: Vec<String>,
+}
+
+/// The rules of every role the caller is bound to (I23, I29).
+pub(crate) async fn held(api: &Api, identity: &Identity, namespace: &str) -> Result<Held, StatusError> {
+    let mut held = Held::default();
+    if identity.is_in(MASTERS) {
+        held.rules = vec![
+            serde_json::json!({ "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"] }),
+            serde_json::json!({ "verbs": ["*"], "nonResourceURLs": ["*"] }),
+        ];
+        return Ok(held);
+    }
+    let mut all = vec![("", bindings(api, "clusterrolebindings", "").await?)];
+    if !namespace.is_empty() {
+        all.push((namespace, bindings(api, "rolebindings", namespace).await?));
+    }
+    for (namespace, bindings) in all {
+        for binding in bindings.iter().filter(|binding| subject_of(binding, namespace, identity).is_some()) {
+            let (plural, name) = role_of(binding);
+            match role_rules(api, plural, namespace, name).await? {
+                // Paths are granted through ClusterRoleBindings only (I20).
+                Some(rules) => held.rules.extend(
+                    rules
+                        .into_iter()
+                        .filter(|rule| namespace.is_empty() || rule.get("nonResourceURLs").is_none()),
+                ),
+                None => held.missing.push(not_found(plural, name)),
+            }
+        }
+    }
+    Ok(held)
+}
+
+/// The rules of one role; `None` if it is not there. The namespace says nothing for a ClusterRole.
+pub(super) async fn role_rules(
+    api: &Api,
+    plural: &str,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Vec<Value>>, StatusError> {
+    let Some(kind) = api.registry.find(GROUP, "v1", plural) else { return Ok(None) };
+    let namespace = if kind.namespaced { namespace } else { "" };
+    let Some(role) = api.storage.find(&kind, namespace, name).await? else { return Ok(None) };
+    let rules = role.object()?.at(&["rules"]).and_then(Value::as_array).cloned();
+    Ok(Some(rules.unwrap_or_default()))
+}
+
+fn role_of(binding: &Object) -> (&'static str, &str) {
+    let plural = if binding.str_at(&["roleRef", "kind"]) == "Role" { "roles" } else { "clusterroles" };
+    (plural, binding.str_at(&["roleRef", "name"]))
+}
+
+fn subject_of<'a>(binding: &'a Object, namespace: &str, identity: &Identity) -> Option<&'a Value> {
+    let subjects = binding.at(&["subjects"]).and_then(Value::as_array);
+    subjects.into_iter().flatten().find(|subject| is_subject(subject, namespace, identity))
+}
+
+/// I22.
+fn not_found(plural: &str, name: &str) -> String {
+    format!("{}.{GROUP} \"{name}\" not found", plural.trim_end_matches('s'))
 }
 
 async fn bindings(api: &Api, plural: &str, namespace: &str) -> Result<Vec<Object>, StatusError> {
@@ -97,26 +172,16 @@ async fn grants(
     wanted: &Attributes,
     missing: &mut Vec<String>,
 ) -> Result<Option<String>, StatusError> {
-    let subjects = binding.at(&["subjects"]).and_then(Value::as_array);
-    let Some(subject) =
-        subjects.into_iter().flatten().find(|subject| is_subject(subject, namespace, identity))
-    else {
+    let Some(subject) = subject_of(binding, namespace, identity) else { return Ok(None) };
+    let (plural, role_name) = role_of(binding);
+    let Some(rules) = role_rules(api, plural, namespace, role_name).await? else {
+        missing.push(not_found(plural, role_name));
         return Ok(None);
     };
-    let role_kind = binding.str_at(&["roleRef", "kind"]);
-    let role_name = binding.str_at(&["roleRef", "name"]);
-    let (plural, role_namespace) =
-        if role_kind == "Role" { ("roles", namespace) } else { ("clusterroles", "") };
-    let Some(kind) = api.registry.find(GROUP, "v1", plural) else { return Ok(None) };
-    let Some(role) = api.storage.find(&kind, role_namespace, role_name).await? else {
-        missing.push(format!("{}.{GROUP} \"{role_name}\" not found", kind.singular));
-        return Ok(None);
-    };
-    let role = role.object()?;
-    let rules = role.at(&["rules"]).and_then(Value::as_array);
-    if !rules.into_iter().flatten().any(|rule| covers(rule, wanted)) {
+    if !rules.iter().any(|rule| covers(rule, wanted)) {
         return Ok(None);
     }
+    let role_kind = binding.str_at(&["roleRef", "kind"]);
     let kind_text = |key: &str| subject.get(key).and_then(Value::as_str).unwrap_or_default();
     let whom = if kind_text("kind") == "ServiceAccount" {
         format!("ServiceAccount \"{}/{}\"", kind_text("name"), kind_text("namespace"))
@@ -143,7 +208,7 @@ fn is_subject(subject: &Value, namespace: &str, identity: &Identity) -> bool {
 }
 
 /// I19, I20.
-fn covers(rule: &Value, wanted: &Attributes) -> bool {
+pub(super) fn covers(rule: &Value, wanted: &Attributes) -> bool {
     let list = |key: &str| {
         rule.get(key)
             .and_then(Value::as_array)

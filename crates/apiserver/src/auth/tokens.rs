@@ -120,9 +120,9 @@ impl Signer {
         }]})
     }
 
-    fn verify(&self, token: &str, now: WallTime) -> Option<Claims> {
+    fn verify(&self, token: &str, audiences: &[String], now: WallTime) -> Option<Claims> {
         let mut validation = Validation::new(Algorithm::ES256);
-        validation.set_audience(&[ISSUER]);
+        validation.set_audience(audiences);
         validation.set_issuer(&[ISSUER]);
         // The time window is judged against the program's clock, below.
         validation.validate_exp = false;
@@ -134,9 +134,13 @@ impl Signer {
 }
 
 /// The caller behind a token whose objects still exist (I12).
-pub(super) async fn identify(api: &Api, token: &str) -> Option<Identity> {
+pub(super) async fn identify(
+    api: &Api,
+    token: &str,
+    audiences: &[String],
+) -> Option<(Identity, Vec<String>)> {
     let now = api.now();
-    let claims = api.signer.verify(token, now)?;
+    let claims = api.signer.verify(token, audiences, now)?;
     let subject = &claims.subject;
     let account = &subject.serviceaccount;
     exists(api, "serviceaccounts", &subject.namespace, account, now).await?;
@@ -153,7 +157,8 @@ pub(super) async fn identify(api: &Api, token: &str) -> Option<Identity> {
             exists(api, resource, namespace, bound, now).await?;
         }
     }
-    Some(identity(&claims))
+    let audiences = audiences.iter().filter(|one| claims.aud.contains(one)).cloned().collect();
+    Some((identity(&claims), audiences))
 }
 
 async fn exists(

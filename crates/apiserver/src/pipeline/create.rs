@@ -49,6 +49,7 @@ pub(super) async fn create_owned(
         let context =
             if attempt == 0 { context } else { CreateContext { uid: &uid, suffix: &suffix, ..context } };
         finish_create(kind, &mut object, &context, &mut notes)?;
+        write.check_escalation(&object, None).await?;
         guards::validate(write, Operation::Create, Some(&object), None, &mut notes).await?;
         match store(write, object).await? {
             Ok(stored) => return Ok(Written::new(stored, true, notes)),

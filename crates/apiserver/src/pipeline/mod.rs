@@ -14,10 +14,10 @@ mod update;
 use std::collections::BTreeMap;
 
 use outrigger_admission::{Endpoint, Notes, Writer};
-use outrigger_api::{KindInfo, StatusError};
+use outrigger_api::{KindInfo, Object, StatusError};
 use rand::RngExt;
 
-use crate::auth::Identity;
+use crate::auth::{self, Identity};
 use crate::codec::{FieldValidation, invalid};
 use crate::request::Query;
 use crate::server::Api;
@@ -57,6 +57,14 @@ pub(crate) struct Write<'a> {
 }
 
 impl<'a> Write<'a> {
+    /// Roles and bindings give nothing away their writer has not (I23).
+    async fn check_escalation(&self, new: &Object, old: Option<&Object>) -> Result<(), StatusError> {
+        if &*self.kind.group != "rbac.authorization.k8s.io" {
+            return Ok(());
+        }
+        auth::check_escalation(self.api, self.identity, &self.kind.plural, new, old).await
+    }
+
     fn writer(&self) -> Writer<'a> {
         Writer {
             manager: self.manager,

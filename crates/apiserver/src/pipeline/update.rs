@@ -110,6 +110,7 @@ pub(super) async fn change(
         let again = |object: &mut Object| remutate_update(kind, endpoint, object, &current, &context);
         guards::mutate(write, Operation::Update, &mut new, Some(&current), &again, &mut notes).await?;
         finish_update(kind, endpoint, &new, &current, &context, &mut notes)?;
+        write.check_escalation(&new, Some(&current)).await?;
         guards::validate(write, Operation::Update, Some(&new), Some(&current), &mut notes).await?;
         notes.warnings.extend(existing_pods(write, &new, &current).await?);
         let _addresses = services::allocate(api, kind, &mut new, Some(&current), options.dry_run).await?;

@@ -1,6 +1,7 @@
 //! The whole server over the embedded store, asked as clients ask, without a socket.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod access;
 mod apply;
 mod connections;
 mod discovery;
