@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use outrigger_api::KindInfo;
 use serde_json::{Map, Value, json};
 
+use super::extension;
 use super::pod::spec_defaults;
 use crate::tree;
 
@@ -44,18 +45,31 @@ pub(super) fn apply(kind: &KindInfo, object: &mut Value) {
         }
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => role_binding(object),
         ("networking.k8s.io", "NetworkPolicy") => with_spec(object, network_policy),
-        ("policy", "PodDisruptionBudget") | ("autoscaling", "HorizontalPodAutoscaler") | (_, _) => {}
+        ("autoscaling", "HorizontalPodAutoscaler") => extension::autoscaler(object, &kind.version),
+        ("storage.k8s.io", "CSIDriver") => extension::csi_driver(object),
+        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => extension::webhooks(object, true),
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => {
+            extension::webhooks(object, false);
+        }
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy" | "MutatingAdmissionPolicy") => {
+            extension::policy(object, "matchConstraints");
+        }
+        (
+            "admissionregistration.k8s.io",
+            "ValidatingAdmissionPolicyBinding" | "MutatingAdmissionPolicyBinding",
+        ) => extension::policy(object, "matchResources"),
+        _ => {}
     }
 }
 
-fn with_spec(object: &mut Value, fill: impl FnOnce(&mut Value)) {
+pub(super) fn with_spec(object: &mut Value, fill: impl FnOnce(&mut Value)) {
     if let Some(spec) = tree::object_mut(object, "spec") {
         fill(spec);
     }
 }
 
 /// Sets `key` if it is absent or null; an explicit zero stays.
-fn absent(value: &mut Value, key: &str, default: impl Into<Value>) {
+pub(super) fn absent(value: &mut Value, key: &str, default: impl Into<Value>) {
     if value.get(key).is_none_or(Value::is_null) {
         tree::set(value, key, default);
     }

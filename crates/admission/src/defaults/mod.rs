@@ -3,9 +3,12 @@
 //! Idempotent, so that it may also run over objects read from the store. Refuses to look at other objects; what
 //! depends on those is in [`crate::plugins`].
 
+mod extension;
 mod kinds;
 mod pod;
 mod service;
+#[cfg(test)]
+mod tests;
 
 use outrigger_api::{KindInfo, Object};
 use serde_json::Value;

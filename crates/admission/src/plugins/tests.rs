@@ -12,6 +12,7 @@ use crate::{
 #[derive(Debug, Default)]
 struct Cluster {
     ranges: Vec<Value>,
+    ingress_classes: Vec<&'static str>,
 }
 
 fn object(value: Value) -> Object {
@@ -37,6 +38,22 @@ impl Lookup for Cluster {
 
     fn default_priority_class(&self) -> Option<Object> {
         None
+    }
+
+    fn storage_class(&self, name: &str) -> Option<Object> {
+        (name == "grows").then(|| object(json!({"metadata": {"name": name}, "allowVolumeExpansion": true})))
+    }
+
+    fn ingress_classes(&self) -> Vec<Object> {
+        const MARK: &str = "ingressclass.kubernetes.io/is-default-class";
+        let class = |name: &&str| object(json!({"metadata": {"name": name, "annotations": {MARK: "true"}}}));
+        self.ingress_classes.iter().map(class).collect()
+    }
+
+    fn runtime_class(&self, name: &str) -> Option<Object> {
+        let class = json!({"metadata": {"name": name}, "handler": "h", "overhead": {"podFixed": {"cpu": "1"}},
+            "scheduling": {"nodeSelector": {"a": "b"}, "tolerations": [{"key": "k", "operator": "Exists"}]}});
+        (name == "small").then(|| object(class))
     }
 
     fn limit_ranges(&self, _namespace: &str) -> Vec<Object> {
@@ -169,6 +186,7 @@ fn refusals() {
 fn limit_ranges() {
     let pods = kind("", "Pod");
     let defaults = Cluster {
+        ingress_classes: Vec::new(),
         ranges: vec![
             json!({"type": "Container", "default": {"cpu": "1"}, "defaultRequest": {"cpu": "500m"}}),
         ],
@@ -180,7 +198,8 @@ fn limit_ranges() {
         made.str_at(&["metadata", "annotations", "kubernetes.io/limit-ranger"]),
         "LimitRanger plugin set: cpu request for container c; cpu limit for container c"
     );
-    let bounded = Cluster { ranges: vec![json!({"type": "Container", "max": {"cpu": "1"}})] };
+    let bounded =
+        Cluster { ranges: vec![json!({"type": "Container", "max": {"cpu": "1"}})], ..Cluster::default() };
     for (limits, expected) in [
         (json!({}), "pods \"p\" is forbidden: maximum cpu usage per Container is 1.  No limit is specified"),
         (
@@ -249,4 +268,118 @@ fn deletes() {
     let mut freed = marked;
     *freed.entry(&["metadata", "finalizers"]) = json!([]);
     assert!(strategy::completes_deletion(&pods, &freed));
+}
+
+/// I47: a Pod of a class costs what the class costs and goes where it can run.
+#[test]
+fn runtime_classes() {
+    let pods = kind("", "Pod");
+    let made = create(&pods, "default", &Cluster::default(), pod(json!({"runtimeClassName": "small"})));
+    let spec = &made.expect("accepted").0["spec"];
+    assert_eq!((&spec["overhead"], &spec["nodeSelector"]), (&json!({"cpu": "1"}), &json!({"a": "b"})));
+    assert_eq!(spec["tolerations"].as_array().map(Vec::len), Some(3));
+    let refused = create(&pods, "default", &Cluster::default(), pod(json!({"runtimeClassName": "x"})));
+    let text = "pods \"p\" is forbidden: pod rejected: RuntimeClass \"x\" not found";
+    assert_eq!(refused.expect_err("refused"), text);
+}
+
+/// I44: the one default class of Ingresses; two are one too many.
+#[test]
+fn default_ingress_classes() {
+    let ingress = |spec: Value| {
+        let mut sent = json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "i"},
+            "spec": {"defaultBackend": {"service": {"name": "s", "port": {"number": 80}}}}});
+        json_patch::merge(&mut sent["spec"], &spec);
+        sent
+    };
+    let ingresses = kind("networking.k8s.io", "Ingress");
+    let with = |classes: &[&'static str]| Cluster { ingress_classes: classes.to_vec(), ..Cluster::default() };
+    let class = |classes: &[&'static str], spec: Value| {
+        let made = create(&ingresses, "default", &with(classes), ingress(spec));
+        made.map(|made| made.str_at(&["spec", "ingressClassName"]).to_owned())
+    };
+    assert_eq!(class(&[], json!({})).as_deref(), Ok(""));
+    assert_eq!(class(&["a"], json!({})).as_deref(), Ok("a"));
+    assert_eq!(class(&["a", "b"], json!({"ingressClassName": "c"})).as_deref(), Ok("c"));
+    let text = "ingresses.networking.k8s.io \"i\" is forbidden: Internal error occurred: 2 default IngressClasses \
+                were found, only 1 allowed";
+    assert_eq!(class(&["a", "b"], json!({})).expect_err("refused"), text);
+}
+
+/// I46: a claim grows only if its class knows how.
+#[test]
+fn claims_grow_if_their_class_does() {
+    let claims = kind("", "PersistentVolumeClaim");
+    let claim = |class: &str, size: &str| {
+        object(json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "c", "namespace": "default", "resourceVersion": "1", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": class, "volumeName": "v", "volumeMode": "Filesystem",
+                "resources": {"requests": {"storage": size}}},
+            "status": {"phase": "Bound", "capacity": {"storage": "1Gi"}}}))
+    };
+    let cluster = Cluster::default();
+    let context = UpdateContext { now: now(), is_put: true, lookup: &cluster, ownership: Ownership::Kept };
+    let grow = |class: &str| {
+        let (mut new, old) = (claim(class, "2Gi"), claim(class, "1Gi"));
+        admit_update(&claims, strategy::Endpoint::Main, &mut new, &old, &context)
+            .map_err(|error| error.message)
+    };
+    assert!(grow("grows").is_ok(), "{:?}", grow("grows"));
+    let text = "persistentvolumeclaims \"c\" is forbidden: only dynamically provisioned pvc can be resized and the \
+                storageclass that provisions the pvc must support resize";
+    assert_eq!(grow("fixed").expect_err("refused"), text);
+}
+
+/// I33, C3: what is refused before it has a name is named by the front of it.
+#[test]
+fn a_generated_name_is_not_known_yet() {
+    let mut sent = pod(json!({"serviceAccountName": "x"}));
+    sent["metadata"] = json!({"generateName": "web-"});
+    let refused = create(&kind("", "Pod"), "default", &Cluster::default(), sent).expect_err("refused");
+    assert!(refused.starts_with("pods \"web-\" is forbidden: error looking up service account"), "{refused}");
+}
+
+/// K8: the three classes, of containers and of the Pod as a whole.
+#[test]
+fn quality_of_service() {
+    let of = |spec: Value| strategy::qos_class(&object(json!({"spec": spec})));
+    let both = json!({"cpu": "1", "memory": "1Gi"});
+    let full = json!({"requests": both, "limits": both});
+    assert_eq!(of(json!({"containers": [{"resources": full}, {"resources": full}]})), "Guaranteed");
+    assert_eq!(of(json!({"containers": [{"resources": full}, {}]})), "Burstable");
+    assert_eq!(of(json!({"containers": [{"resources": {"requests": {"cpu": "1"}}}]})), "Burstable");
+    assert_eq!(of(json!({"containers": [{}], "initContainers": [{}]})), "BestEffort");
+    assert_eq!(of(json!({"resources": full, "containers": [{}]})), "Guaranteed");
+}
+
+/// K14: what a Service gives up with its type.
+#[test]
+fn services_let_go() {
+    let services = kind("", "Service");
+    let service = |spec: Value| {
+        object(json!({"apiVersion": "v1", "kind": "Service", "spec": spec,
+            "metadata": {"name": "s", "namespace": "default", "uid": "u", "resourceVersion": "1", "creationTimestamp": "2026-01-01T00:00:00Z"}}))
+    };
+    let balanced = json!({"type": "LoadBalancer", "clusterIP": "10.0.0.9", "clusterIPs": ["10.0.0.9"], "ipFamilies": ["IPv4"],
+        "ipFamilyPolicy": "SingleStack", "internalTrafficPolicy": "Cluster", "externalTrafficPolicy": "Cluster",
+        "allocateLoadBalancerNodePorts": true, "sessionAffinity": "None",
+        "ports": [{"port": 80, "targetPort": 80, "protocol": "TCP", "nodePort": 30080}]});
+    let cluster = Cluster::default();
+    let context = UpdateContext { now: now(), is_put: true, lookup: &cluster, ownership: Ownership::Kept };
+    let changed = |to: Value| {
+        let mut spec = balanced.clone();
+        json_patch::merge(&mut spec, &to);
+        let (mut new, old) = (service(spec), service(balanced.clone()));
+        admit_update(&services, strategy::Endpoint::Main, &mut new, &old, &context).expect("accepted");
+        new.0["spec"].clone()
+    };
+    let plain = changed(json!({"type": "ClusterIP"}));
+    for gone in ["/ports/0/nodePort", "/externalTrafficPolicy", "/allocateLoadBalancerNodePorts"] {
+        assert_eq!(plain.pointer(gone), None, "{gone}");
+    }
+    assert_eq!(plain["clusterIP"], "10.0.0.9");
+    let external = changed(json!({"type": "ExternalName", "externalName": "a.b"}));
+    for gone in ["/clusterIP", "/clusterIPs", "/ipFamilies", "/internalTrafficPolicy"] {
+        assert_eq!(external.pointer(gone), None, "{gone}");
+    }
 }

@@ -8,6 +8,7 @@ mod access;
 mod batch;
 mod cron;
 mod data;
+mod extension;
 mod meta;
 pub mod names;
 mod network;
@@ -19,6 +20,8 @@ mod service;
 mod storage;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_kinds;
 mod text;
 mod workloads;
 
@@ -108,6 +111,13 @@ fn shape(kind: &KindInfo, object: &Object, findings: &mut Findings) {
         ("coordination.k8s.io", "Lease") => policy::lease(object, findings),
         ("scheduling.k8s.io", "PriorityClass") => policy::priority_class(object, findings),
         ("storage.k8s.io", "StorageClass") => storage::class(object, findings),
+        (
+            "admissionregistration.k8s.io",
+            "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration",
+        ) => extension::webhooks(object, findings),
+        ("apiregistration.k8s.io", "APIService") => extension::api_service(object, findings),
+        ("", "Event") => extension::event(object, "involvedObject", "message", findings),
+        ("events.k8s.io", "Event") => extension::event(object, "regarding", "note", findings),
         _ => {}
     }
 }

@@ -5,6 +5,7 @@ mod access;
 mod apply;
 mod connections;
 mod discovery;
+mod furniture;
 mod guards;
 mod metadata;
 mod pods;
