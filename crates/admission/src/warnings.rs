@@ -45,11 +45,7 @@ pub(crate) fn of_object(kind: &KindInfo, object: &Object) -> Vec<Warning> {
                 of_pod_spec(spec, "spec.template.spec", &mut found);
             }
         }
-        ("", "Endpoints") => {
-            found.push(
-                "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned(),
-            );
-        }
+        ("", "Endpoints") => found.extend(deprecated_read(kind).map(str::to_owned)),
         _ => {}
     }
     if kind.custom {
@@ -59,6 +55,17 @@ pub(crate) fn of_object(kind: &KindInfo, object: &Object) -> Vec<Warning> {
         found.extend(loose.map(|name| format!("metadata.finalizers: \"{name}\": prefer a domain-qualified finalizer name to avoid accidental conflicts with other finalizer writers")));
     }
     found
+}
+
+/// What whoever looks at a kind should know (K4).
+pub fn deprecated_read(kind: &KindInfo) -> Option<&'static str> {
+    match (&*kind.group, &*kind.kind) {
+        ("", "Endpoints") => {
+            Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+        }
+        ("", "ComponentStatus") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+        _ => None,
+    }
 }
 
 /// What a delete request deserves: a bare delete of a Job leaves its pods.

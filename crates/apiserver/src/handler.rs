@@ -9,6 +9,7 @@ use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use outrigger_admission::apply::ApiType;
 use outrigger_admission::patch::unknown_members;
+use outrigger_admission::warnings::deprecated_read;
 use outrigger_admission::{DeleteOptions, Endpoint, Patch, PatchType};
 use outrigger_api::status::{Details, Reason};
 use outrigger_api::{KindInfo, StatusError};
@@ -149,10 +150,18 @@ async fn main_resource(
     if !kind.is_stored() {
         return reviews::answer(api, call, request).await;
     }
+    if matches!(verb, Verb::Get | Verb::List | Verb::Watch) {
+        let mut response = match verb {
+            Verb::Get => read::get(api, call).await?,
+            Verb::List => read::list(api, call).await?,
+            _ => read::watch(api, call, request).await?,
+        };
+        let warnings: Vec<String> = deprecated_read(kind).map(str::to_owned).into_iter().collect();
+        respond::warn(&mut response, &warnings);
+        return Ok(response);
+    }
     match verb {
-        Verb::Get => read::get(api, call).await,
-        Verb::List => read::list(api, call).await,
-        Verb::Watch => read::watch(api, call, request).await,
+        Verb::Get | Verb::List | Verb::Watch => Err(method_not_allowed()),
         Verb::Create => create(api, call, request).await,
         Verb::Update | Verb::Patch if path.name.is_empty() => Err(method_not_allowed()),
         Verb::Update => update(api, call, request).await,

@@ -82,6 +82,23 @@ fn refuse_resource_version(object: &Object, dry_run: bool) -> Result<(), StatusE
     Ok(())
 }
 
+/// K39: a certificate request says who made it, whatever its body claims.
+pub fn stamp_requester(kind: &KindInfo, object: &mut Object, user: &Value) {
+    if (&*kind.group, &*kind.kind) != ("certificates.k8s.io", "CertificateSigningRequest") {
+        return;
+    }
+    for member in ["username", "uid", "groups", "extra"] {
+        match user.get(member) {
+            Some(value) => *object.entry(&["spec", member]) = value.clone(),
+            None => {
+                if let Some(spec) = object.0.get_mut("spec").and_then(Value::as_object_mut) {
+                    spec.remove(member);
+                }
+            }
+        }
+    }
+}
+
 /// D4: what a status is before anybody has observed anything.
 fn reset_status(kind: &KindInfo, object: &mut Object) {
     if !kind.strategy.status {

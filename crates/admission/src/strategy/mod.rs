@@ -10,7 +10,7 @@ mod generation;
 pub(crate) mod pod;
 mod update;
 
-pub use create::{CreateInput, generated_name, prepare_create};
+pub use create::{CreateInput, generated_name, prepare_create, stamp_requester};
 pub use delete::{DeleteDecision, DeleteOptions, Propagation, before_delete};
 pub use pod::qos_class;
 pub use update::{check_preconditions, check_version, completes_deletion, is_no_op, prepare_update};

@@ -148,9 +148,7 @@ impl<'a> Asked<'a> {
     }
 
     fn circumstances(&self) -> Circumstances<'_> {
-        let who = self.write.identity;
-        let user = User { name: &who.user, uid: &who.uid, groups: &who.groups, extra: &who.extra };
-        Circumstances { user, dry_run: self.write.options.dry_run, options: &self.options }
+        Circumstances { user: user(self.write), dry_run: self.write.options.dry_run, options: &self.options }
     }
 
     /// Asks one webhook, if it wants to.
@@ -259,6 +257,12 @@ impl<'a> Asked<'a> {
         again(object)?;
         Ok(true)
     }
+}
+
+/// Who asks, as reviews and certificate requests name them.
+pub(crate) fn user<'a>(write: &Write<'a>) -> User<'a> {
+    let who = write.identity;
+    User { name: &who.user, uid: &who.uid, groups: &who.groups, extra: &who.extra }
 }
 
 fn shown(object: &Object, view: &KindInfo) -> Object {

@@ -1,6 +1,7 @@
 //! POST, and the create half of PUT (D1, D2, C3).
 
 use outrigger_admission::rules::Operation;
+use outrigger_admission::strategy::stamp_requester;
 use outrigger_admission::{CreateContext, Notes, Ownership, finish_create, mutate_create, remutate_create};
 use outrigger_api::status::Reason;
 use outrigger_api::{Object, StatusError};
@@ -28,6 +29,7 @@ pub(super) async fn create_owned(
     let generated = decoded.name().is_empty();
     let mut notes = Notes::default();
     let mut mutated = decoded;
+    stamp_requester(kind, &mut mutated, &guards::user(write).to_value());
     let lookup = Fetched::for_create(api, kind, namespace, &mutated).await?;
     let (uid, suffix) = (uuid::Uuid::new_v4().to_string(), suffix());
     let context = CreateContext {

@@ -51,6 +51,9 @@ async fn old_habits() {
     let made = server.post("/api/v1/namespaces/default/endpoints", &json!({"metadata": {"name": "e"}})).await;
     let warning = "299 - \"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice\"";
     assert_eq!((made.code, made.header("warning")), (201, warning));
+    for uri in ["/api/v1/namespaces/default/endpoints", "/api/v1/namespaces/default/endpoints/e"] {
+        assert_eq!(server.get(uri).await.header("warning"), warning);
+    }
     let account = json!({"metadata": {"name": "a"}, "automountServiceAccountToken": false});
     let made = server.post("/api/v1/namespaces/default/serviceaccounts", &account).await.json();
     assert_eq!((&made["secrets"], &made["automountServiceAccountToken"]), (&Value::Null, &json!(false)));

@@ -255,3 +255,21 @@ async fn security_labels_of_a_namespace() {
     assert_eq!((made.code, made.header("warning")), (201, warning));
     server.stop().await;
 }
+
+/// K39: who asks for a certificate is who asks, and what was asked for stays.
+#[tokio::test]
+async fn certificate_requests_name_who_made_them() {
+    let server = Server::start().await;
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let spec = json!({"request": "YQ==", "signerName": "example.com/x", "usages": ["client auth"], "username": "somebody",
+        "groups": ["system:nodes"], "uid": "1", "extra": {"a": ["b"]}});
+    let made = server.post(requests, &json!({"metadata": {"name": "r"}, "spec": spec})).await;
+    assert_eq!(made.code, 201, "{}", made.text());
+    let made = made.json();
+    assert_eq!(made["spec"]["username"], "kubernetes-admin");
+    assert_eq!(made["spec"]["groups"], json!(["system:masters", "system:authenticated"]));
+    assert_eq!((&made["spec"]["uid"], &made["spec"]["extra"]), (&Value::Null, &Value::Null));
+    let changed = server.patch(&format!("{requests}/r"), &json!({"spec": {"username": "x"}})).await;
+    assert_eq!(changed.code, 422);
+    server.stop().await;
+}
