@@ -8,6 +8,7 @@
 
 mod caches;
 mod claims;
+mod cluster_roles;
 mod cron_job;
 mod daemon_set;
 mod deployment;
@@ -37,6 +38,7 @@ use outrigger_reconcile as reconcile;
 use tokio_util::sync::CancellationToken;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, ServiceAccount};
+use k8s_openapi::api::rbac::v1::ClusterRole;
 
 /// What the controllers need to know.
 #[derive(Clone, Debug)]
@@ -62,6 +64,11 @@ pub async fn run(client: Client, config: Config, stop: CancellationToken) {
         .watches(Api::<ConfigMap>::all(client.clone()), own("kube-root-ca.crt"), move |object| {
             of_namespace(object.metadata.namespace)
         });
+    let roles = Api::<ClusterRole>::all(client.clone());
+    let aggregation = Controller::new(roles.clone(), watcher::Config::default());
+    let known = aggregation.store();
+    let aggregation = aggregation
+        .watches(roles, watcher::Config::default(), move |_| cluster_roles::made_of_others(&known));
     let deletion = Controller::new(namespaces, watcher::Config::default());
     let nodes = Controller::new(Api::<Node>::all(client.clone()), watcher::Config::default());
     let tainted = Controller::new(Api::<Node>::all(client.clone()), watcher::Config::default());
@@ -71,6 +78,7 @@ pub async fn run(client: Client, config: Config, stop: CancellationToken) {
         workloads,
         reconcile::run(tainted, evictions, stop.clone()),
         garbage::run(client.clone(), stop.clone()),
+        reconcile::run(aggregation, cluster_roles::Aggregation { client: client.clone() }, stop.clone()),
         reconcile::run(
             content,
             namespace_content::NamespaceContent { client: client.clone(), config },

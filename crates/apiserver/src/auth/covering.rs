@@ -24,7 +24,7 @@ enum Target {
 
 /// What of `given` no rule in `held` allows, one line a rule, as upstream writes rules. Verbs that are missing for
 /// the same thing share a line.
-pub(super) fn uncovered(given: &[Value], held: &[Value]) -> Vec<String> {
+pub(crate) fn uncovered(given: &[Value], held: &[Value]) -> Vec<String> {
     let mut missing: BTreeMap<Target, Vec<String>> = BTreeMap::new();
     for single in given.iter().flat_map(singles) {
         if !held.iter().any(|rule| covers(rule, &single)) {

@@ -16,6 +16,7 @@ use http::header::AUTHORIZATION;
 use outrigger_api::status::Reason;
 use outrigger_api::{StatusError, WallTime};
 
+pub(crate) use covering::uncovered;
 pub(crate) use escalation::check as check_escalation;
 pub use identity::Identity;
 pub(crate) use node::node_of;

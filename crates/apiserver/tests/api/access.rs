@@ -231,3 +231,157 @@ async fn a_kubelet_reads_what_its_pods_need() {
     assert!(refused.message().ends_with(why), "{}", refused.message());
     server.stop().await;
 }
+
+/// I25-I27: the roles every cluster has, and what they are for.
+#[tokio::test]
+async fn the_roles_of_people_and_components_are_there() {
+    let server = Server::start().await;
+    let roles = server.get(&format!("{RBAC}/clusterroles")).await.json();
+    let names: Vec<&str> = roles["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|role| role["metadata"]["name"].as_str().unwrap())
+        .collect();
+    for name in [
+        "cluster-admin",
+        "admin",
+        "edit",
+        "view",
+        "system:aggregate-to-admin",
+        "system:aggregate-to-edit",
+        "system:aggregate-to-view",
+        "system:discovery",
+        "system:basic-user",
+        "system:public-info-viewer",
+        "system:monitoring",
+        "system:auth-delegator",
+        "system:kube-aggregator",
+        "system:kube-controller-manager",
+        "system:kube-scheduler",
+        "system:volume-scheduler",
+        "system:kube-dns",
+        "system:node",
+        "system:node-proxier",
+        "system:node-bootstrapper",
+        "system:node-problem-detector",
+        "system:kubelet-api-admin",
+        "system:persistent-volume-provisioner",
+        "system:service-account-issuer-discovery",
+    ] {
+        assert!(names.contains(&name), "{name}");
+    }
+    for who in ["view", "edit", "admin"] {
+        let binding = json!({
+            "metadata": {"name": who}, "subjects": [{"kind": "User", "name": who}],
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": who},
+        });
+        let made = server.post(&format!("{RBAC}/namespaces/default/rolebindings"), &binding).await;
+        assert_eq!(made.code, 201, "{}", made.text());
+    }
+    let reviews = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    for (verb, group, resource, sub, who) in [
+        ("get", "", "pods", "log", &["view", "edit", "admin"][..]),
+        ("get", "", "secrets", "", &["edit", "admin"]),
+        ("create", "", "pods", "exec", &["edit", "admin"]),
+        ("create", "", "serviceaccounts", "token", &["edit", "admin"]),
+        ("impersonate", "", "serviceaccounts", "", &["edit", "admin"]),
+        ("update", "coordination.k8s.io", "leases", "", &["edit", "admin"]),
+        ("create", "rbac.authorization.k8s.io", "roles", "", &["admin"]),
+        ("create", "authorization.k8s.io", "localsubjectaccessreviews", "", &["admin"]),
+        ("get", "rbac.authorization.k8s.io", "roles", "", &["admin"]),
+        ("update", "", "resourcequotas", "", &[]),
+        ("delete", "", "namespaces", "", &[]),
+    ] {
+        for user in ["view", "edit", "admin"] {
+            let asked = json!({"spec": {"user": user, "resourceAttributes": {
+                "namespace": "default", "verb": verb, "group": group, "resource": resource, "subresource": sub,
+            }}});
+            let allowed = server.post(reviews, &asked).await.json()["status"]["allowed"].clone();
+            assert_eq!(allowed, who.contains(&user), "{user} {verb} {resource}/{sub}");
+        }
+    }
+    server.stop().await;
+}
+
+/// I3-I6, I1, I9: who one is over TLS comes from the certificate, else from the token, else one is nobody; and an
+/// answer to who one is comes before one to what one may.
+#[tokio::test]
+async fn callers_over_tls_are_who_they_can_prove_to_be() {
+    let server = Server::start().await;
+    let whoami = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let pods = "/api/v1/namespaces/default/pods";
+    let nobody = Caller::connect(&server, None).await;
+    assert_eq!(nobody.ask("GET", "/healthz", &[], "").await.0, 200);
+    let (code, text) = nobody.ask("GET", pods, &[], "").await;
+    assert_eq!(code, 403);
+    assert!(text.contains("User \\\"system:anonymous\\\" cannot list resource \\\"pods\\\""), "{text}");
+    for uri in ["/healthz", pods] {
+        let (code, text) = nobody.ask("GET", uri, &[("authorization", "Bearer bad")], "").await;
+        let status: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            (code, &status["message"], &status["reason"]),
+            (401, &json!("Unauthorized"), &json!("Unauthorized"))
+        );
+    }
+    let jane = Caller::connect(&server, Some(("jane", &["devs"]))).await;
+    let (code, text) = jane.ask("POST", whoami, &[("authorization", "Bearer bad")], "{}").await;
+    assert_eq!(code, 201, "the certificate comes first: {text}");
+    let review: Value = serde_json::from_str(&text).unwrap();
+    let groups = json!(["devs", "system:authenticated"]);
+    assert_eq!(review["status"]["userInfo"], json!({"username": "jane", "groups": groups}));
+    let (code, text) = jane.ask("POST", pods, &[], "not json").await;
+    assert_eq!(code, 403, "I1: a body is not read before one may write it: {text}");
+
+    let joe = [("impersonate-user", "joe")];
+    let (code, text) = jane.ask("GET", pods, &joe, "").await;
+    assert_eq!(code, 403);
+    let missing =
+        "pods is forbidden: User \\\"jane\\\" cannot impersonate-on:user-info:list resource \\\"pods\\\"";
+    assert!(text.contains(missing), "{text}");
+    let on = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["impersonate-on:user-info:list"]}]);
+    grant(&server, "on", "jane", on).await;
+    let (_, text) = jane.ask("GET", pods, &joe, "").await;
+    let missing = "users.authentication.k8s.io \\\"joe\\\" is forbidden: User \\\"jane\\\" cannot impersonate:user-info";
+    assert!(text.contains(missing), "{text}");
+    let be = json!([{"apiGroups": ["authentication.k8s.io"], "resources": ["users"], "verbs": ["impersonate:user-info"]}]);
+    grant(&server, "be", "jane", be).await;
+    grant(
+        &server,
+        "list",
+        "joe",
+        json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "create"]}]),
+    )
+    .await;
+    assert_eq!(jane.ask("GET", pods, &joe, "").await.0, 200);
+    assert_eq!(jane.ask("POST", pods, &joe, "{}").await.0, 403, "only for what the right is on");
+    server.stop().await;
+}
+
+/// A client with a connection of its own.
+struct Caller(std::cell::RefCell<hyper::client::conn::http1::SendRequest<http_body_util::Full<Bytes>>>);
+
+impl Caller {
+    async fn connect(server: &Server, who: Option<(&str, &[&str])>) -> Self {
+        let now = outrigger_api::clock::Clock::now(&outrigger_api::clock::SystemClock).wall;
+        let pair = who.map(|(user, groups)| server.front().1.issue(user, groups, now).unwrap());
+        let stream = crate::connections::connect_as(server, pair.as_ref(), &["http/1.1"]).await;
+        let stream = hyper_util::rt::TokioIo::new(stream);
+        let (sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        Self(std::cell::RefCell::new(sender))
+    }
+
+    async fn ask(&self, method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
+        let mut request = Request::builder().method(method).uri(uri).header("host", "localhost");
+        request = request.header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Bytes::from(body.to_owned()).into()).unwrap();
+        let sending = self.0.borrow_mut().send_request(request);
+        let (head, body) = sending.await.unwrap().into_parts();
+        let body = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
+        (head.status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
+    }
+}

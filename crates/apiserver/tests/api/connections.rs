@@ -15,14 +15,30 @@ use crate::server::Server;
 
 /// A connection of the administrator, who offers these protocols.
 async fn connect(server: &Server, protocols: &[&str]) -> TlsStream<TcpStream> {
+    let admin = server.front().1.admin.clone();
+    connect_as(server, Some(&admin), protocols).await
+}
+
+/// A connection of somebody with a certificate, or without one.
+pub(crate) async fn connect_as(
+    server: &Server,
+    pair: Option<&outrigger_apiserver::pki::CertificatePair>,
+    protocols: &[&str],
+) -> TlsStream<TcpStream> {
     let (address, pki) = server.front();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(pki.ca.certificate.as_bytes()).unwrap()).unwrap();
-    let chain = vec![CertificateDer::from_pem_slice(pki.admin.certificate.as_bytes()).unwrap()];
-    let key = PrivateKeyDer::from_pem_slice(pki.admin.key.as_bytes()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let mut config = config.unwrap().with_root_certificates(roots).with_client_auth_cert(chain, key).unwrap();
+    let config = config.unwrap().with_root_certificates(roots);
+    let mut config = match pair {
+        Some(pair) => {
+            let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()];
+            let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+            config.with_client_auth_cert(chain, key).unwrap()
+        }
+        None => config.with_no_client_auth(),
+    };
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     let stream = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
