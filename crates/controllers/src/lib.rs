@@ -23,6 +23,7 @@ mod node_lifecycle;
 mod node_taints;
 mod pod_control;
 mod replica_set;
+mod resource_quota;
 mod revisions;
 mod stateful_set;
 mod status;

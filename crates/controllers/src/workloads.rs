@@ -13,6 +13,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
+use outrigger_api::Registry;
 use outrigger_api::clock::SharedClock;
 use outrigger_reconcile::events::{self, Recorder};
 use outrigger_reconcile::{self as reconcile, Cache};
@@ -26,7 +27,7 @@ use crate::pod_control::PodControl;
 use crate::replica_set::{Replicas, Replicated};
 use crate::revisions::Revisions;
 use crate::written::Written;
-use crate::{cron_job, daemon_set, deployment, disruption, endpoints, job, stateful_set};
+use crate::{cron_job, daemon_set, deployment, disruption, endpoints, job, resource_quota, stateful_set};
 
 /// What the controllers share.
 struct Shared {
@@ -59,6 +60,7 @@ pub(crate) async fn run(client: Client, clock: SharedClock, stop: CancellationTo
             shared.daemon_sets(),
             shared.slices(),
             shared.budgets(),
+            shared.quotas(),
         );
     };
     tokio::join!(shared.caches.run(client, stop), writer, controllers);
@@ -208,6 +210,12 @@ impl Shared {
             written: Written::default(),
         };
         reconcile::run(controller, budgets, self.stop.clone()).await;
+    }
+
+    async fn quotas(&self) {
+        let controller = resource_quota::controller(&self.client, &self.caches.pods);
+        let quotas = resource_quota::Quotas { client: self.client.clone(), registry: Registry::builtin() };
+        reconcile::run(controller, quotas, self.stop.clone()).await;
     }
 
     /// Nodes that came, went, or may take other Pods than before. Heartbeats change nothing of that.

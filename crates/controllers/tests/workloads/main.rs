@@ -7,5 +7,6 @@ mod daemon_set;
 mod deployment;
 mod garbage;
 mod job;
+mod quota;
 mod services;
 mod stateful_set;
