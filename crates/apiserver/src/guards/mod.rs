@@ -22,7 +22,8 @@ pub(crate) use configs::Guards;
 
 use self::configs::Callee;
 use crate::codec::{self, FieldValidation};
-use crate::pipeline::{Write, lookup};
+use crate::handler::Call;
+use crate::pipeline::{Write, WriteOptions, lookup};
 use crate::server::Api;
 use crate::storage::to_version;
 
@@ -111,6 +112,31 @@ pub(crate) async fn validate(
         }
     }
     refusal.map_or(Ok(()), Err)
+}
+
+/// Asks about a connection (I32): what is asked for stands in the query.
+///
+/// # Errors
+/// As [`validate`].
+pub(crate) async fn connect(api: &Api, call: &Call) -> Result<(), StatusError> {
+    let Some(sub) = call.kind.subresource(&call.path.subresource) else { return Ok(()) };
+    let mut options = Object::default();
+    for (key, value) in call.query.pairs() {
+        let value = match value {
+            "true" | "1" => json!(true),
+            "false" | "0" => json!(false),
+            text => json!(text),
+        };
+        match options.0.get_mut(key) {
+            Some(Value::Array(list)) => list.push(value),
+            _ if key == "command" => drop(options.0.insert(key.to_owned(), json!([value]))),
+            _ => drop(options.0.insert(key.to_owned(), value)),
+        }
+    }
+    options.0.insert("apiVersion".to_owned(), json!("v1"));
+    options.0.insert("kind".to_owned(), json!(sub.kind));
+    let write = call.write(api, WriteOptions::default());
+    validate(&write, Operation::Connect, Some(&options), None, &mut Notes::default()).await
 }
 
 /// How asking a webhook went.
@@ -265,7 +291,11 @@ pub(crate) fn user<'a>(write: &Write<'a>) -> User<'a> {
     User { name: &who.user, uid: &who.uid, groups: &who.groups, extra: &who.extra }
 }
 
+/// The object as a view has it. What is sent to a subresource is of a kind of its own.
 fn shown(object: &Object, view: &KindInfo) -> Object {
+    if object.kind() != view.kind {
+        return object.clone();
+    }
     to_version(object.clone(), &view.kind, &view.group, &view.version)
 }
 

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use http::{Request, Response};
-use outrigger_admission::DeleteOptions;
+use outrigger_admission::rules::Operation;
+use outrigger_admission::{DeleteOptions, Notes};
 use outrigger_api::status::{Cause, Details, Reason};
 use outrigger_api::{Object, StatusError};
 use serde_json::{Value, json};
 
 use crate::codec;
+use crate::guards;
 use crate::handler::Call;
 use crate::negotiate::Endpoint;
 use crate::pipeline;
@@ -31,6 +33,13 @@ pub(super) async fn create(
     let mut options = DeleteOptions::from_body(body.get("deleteOptions").unwrap_or(&Value::Null))?;
     options.dry_run |= call.query.find("dryRun").is_some_and(|word| !word.is_empty());
     let pod = api.storage.get(&call.kind, &call.path.namespace, &call.path.name).await?.object()?;
+    let write_options =
+        pipeline::WriteOptions { dry_run: options.dry_run, ..pipeline::WriteOptions::default() };
+    let write = call.write(api, write_options);
+    let mut eviction = Object::from_value(body).unwrap_or_default();
+    eviction.0.insert("apiVersion".to_owned(), json!("policy/v1"));
+    eviction.0.insert("kind".to_owned(), json!("Eviction"));
+    guards::validate(&write, Operation::Create, Some(&eviction), None, &mut Notes::default()).await?;
     // H7: who does not run counts for no budget.
     let free =
         pod.is_deleting() || matches!(pod.str_at(&["status", "phase"]), "Succeeded" | "Failed" | "Pending");
@@ -41,7 +50,7 @@ pub(super) async fn create(
         say_why(api, call).await?;
     }
     // Who guards evictions was asked about this one; who guards deletes is not asked besides.
-    let write = pipeline::Write { guarded: false, ..call.write(api, pipeline::WriteOptions::default()) };
+    let write = pipeline::Write { guarded: false, ..write };
     pipeline::delete(&write, &options).await?;
     let status =
         json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });

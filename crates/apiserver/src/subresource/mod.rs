@@ -34,6 +34,9 @@ pub(crate) async fn answer(
     if !connects && !sub.verbs.iter().any(|word| word == call.verb.word()) {
         return Err(crate::request::method_not_allowed());
     }
+    if connects {
+        crate::guards::connect(api, call).await?;
+    }
     match (&*call.kind.plural, &*sub.name, call.verb) {
         ("pods", "log", Verb::Get) => log::read(api, call).await,
         ("pods", "exec" | "attach", Verb::Get | Verb::Create) => connect::run(api, call, request).await,

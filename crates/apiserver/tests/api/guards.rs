@@ -273,3 +273,31 @@ async fn certificate_requests_name_who_made_them() {
     assert_eq!(changed.code, 422);
     server.stop().await;
 }
+
+/// I32: connections and evictions are asked about as what they are.
+#[tokio::test]
+async fn subresources_are_asked_about() {
+    let server = Server::start().await;
+    server
+        .post("/api/v1/namespaces/default/serviceaccounts", &json!({"metadata": {"name": "default"}}))
+        .await;
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "a:1"}]}});
+    assert_eq!(server.post("/api/v1/namespaces/default/pods", &pod).await.code, 201);
+    let hook = WebhookServer::start(|_| json!({"allowed": false})).await;
+    configure(&server, VALIDATING, "v", json!([hook.webhook("v.example.com", &rule("pods/*"))])).await;
+    let denied = "admission webhook \"v.example.com\" denied the request without explanation";
+    let exec = "/api/v1/namespaces/default/pods/p/exec?command=ls&command=-l&stdout=true&container=c";
+    assert_eq!(server.get(exec).await.message(), denied);
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}});
+    assert_eq!(server.post("/api/v1/namespaces/default/pods/p/eviction", &eviction).await.message(), denied);
+    assert_eq!(server.get("/api/v1/namespaces/default/pods/p").await.code, 200);
+    let asked = hook.asked();
+    assert_eq!((&asked[0]["operation"], &asked[0]["subResource"]), (&json!("CONNECT"), &json!("exec")));
+    assert_eq!(asked[0]["kind"]["kind"], "PodExecOptions");
+    let options = json!({"apiVersion": "v1", "kind": "PodExecOptions", "command": ["ls", "-l"], "stdout": true, "container": "c"});
+    assert_eq!(asked[0]["object"], options);
+    assert_eq!((&asked[1]["operation"], &asked[1]["subResource"]), (&json!("CREATE"), &json!("eviction")));
+    assert_eq!(asked[1]["kind"], json!({"group": "policy", "version": "v1", "kind": "Eviction"}));
+    assert_eq!((&asked[1]["object"]["kind"], &asked[1]["name"]), (&json!("Eviction"), &json!("p")));
+    server.stop().await;
+}
