@@ -61,15 +61,17 @@ fn unauthorized() -> StatusError {
     StatusError::new(401, Reason::Unauthorized, "Unauthorized")
 }
 
+/// What a token offered as a WebSocket protocol begins with (I7).
+pub(crate) const TOKEN_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
+
 /// I7.
 fn bearer(headers: &HeaderMap) -> Option<String> {
     if let Some(value) = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()) {
         let (scheme, token) = value.split_once(' ')?;
         return scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned());
     }
-    const PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
     let offered = headers.get("sec-websocket-protocol")?.to_str().ok()?;
-    let encoded = offered.split(',').find_map(|one| one.trim().strip_prefix(PROTOCOL))?;
+    let encoded = offered.split(',').find_map(|one| one.trim().strip_prefix(TOKEN_PROTOCOL))?;
     let bytes = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, encoded).ok()?;
     String::from_utf8(bytes).ok()
 }
@@ -91,4 +93,26 @@ pub(crate) async fn identify(
 /// Whether the moment is later than `at` by more than a minute: the leeway of I12.
 fn is_past(at: Option<WallTime>, now: WallTime) -> bool {
     at.is_some_and(|at| now.duration_since(at) > jiff::SignedDuration::from_secs(60))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// I7
+    #[test]
+    fn a_token_comes_in_a_header_or_as_a_protocol() {
+        let of = |name: &'static str, value: &'static str| {
+            bearer(&HeaderMap::from_iter([(
+                http::HeaderName::from_static(name),
+                http::HeaderValue::from_static(value),
+            )]))
+        };
+        assert_eq!(of("authorization", "Bearer abc").as_deref(), Some("abc"));
+        assert_eq!(of("authorization", "bearer  abc ").as_deref(), Some("abc"));
+        assert_eq!(of("authorization", "Basic abc"), None);
+        let offered = "v4.channel.k8s.io, base64url.bearer.authorization.k8s.io.YWJj";
+        assert_eq!(of("sec-websocket-protocol", offered).as_deref(), Some("abc"));
+        assert_eq!(of("sec-websocket-protocol", "base64url.bearer.authorization.k8s.io.%"), None);
+    }
 }

@@ -102,7 +102,7 @@ async fn an_identity_in_headers_is_taken_over_whole() {
     server.stop().await;
 }
 
-/// I15, I12, H45-H47, I10: a token is good for its audience, and only as long as its Pod is there.
+/// I10, I11, I12, I15, H45, H46: a token is good for its audience, and only as long as its Pod is there.
 #[tokio::test]
 async fn a_token_is_for_its_audience_and_dies_with_its_pod() {
     let server = Server::start().await;
@@ -120,6 +120,20 @@ async fn a_token_is_for_its_audience_and_dies_with_its_pod() {
     }});
     let url = "/api/v1/namespaces/default/serviceaccounts/robot/token";
     let token = server.post(url, &ask).await.json()["status"]["token"].as_str().unwrap().to_owned();
+    let part = |at: usize| -> Value {
+        let text = token.split('.').nth(at).unwrap();
+        let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        serde_json::from_slice(&base64::Engine::decode(&engine, text).unwrap()).unwrap()
+    };
+    let keys = server.get("/openid/v1/jwks").await.json();
+    assert_eq!((&part(0)["alg"], &part(0)["kid"]), (&json!("ES256"), &keys["keys"][0]["kid"]), "I11");
+    let claims = part(1);
+    assert_eq!(claims["sub"], "system:serviceaccount:default:robot");
+    assert_eq!(claims["aud"], json!(["vault"]));
+    assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 3600);
+    assert_eq!(claims["kubernetes.io"]["namespace"], "default");
+    assert_eq!(claims["kubernetes.io"]["serviceaccount"]["name"], "robot");
+    assert_eq!(claims["kubernetes.io"]["pod"], json!({"name": "p", "uid": pod.json()["metadata"]["uid"]}));
     let reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
     let review = |audiences: Value| json!({"spec": {"token": token, "audiences": audiences}});
     let good = server.post(reviews, &review(json!(["vault", "other"]))).await.json();
@@ -156,7 +170,7 @@ async fn the_keys_of_tokens_are_published() {
     server.stop().await;
 }
 
-/// I28, I29, I22
+/// I17, I18, I19, I22, I28, I29: what a role allows, and what of it is said.
 #[tokio::test]
 async fn reviews_tell_what_roles_allow() {
     let server = Server::start().await;

@@ -2,11 +2,12 @@
 
 use http::header::{
     AUTHORIZATION, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    PROXY_AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Request, Response, Uri};
 
 use super::place::Place;
+use crate::auth::TOKEN_PROTOCOL;
 use crate::request::ResourcePath;
 
 /// A proxy path taken apart.
@@ -48,6 +49,19 @@ fn end_of_segment(path: &str, count: usize) -> Option<usize> {
     None
 }
 
+/// A browser's token comes as a WebSocket protocol (I7), and is no more the backend's business than a header's (I2).
+fn without_token(headers: &mut HeaderMap) {
+    let Some(offered) = headers.get(SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok()) else {
+        return;
+    };
+    let others: Vec<&str> =
+        offered.split(',').map(str::trim).filter(|one| !one.starts_with(TOKEN_PROTOCOL)).collect();
+    match HeaderValue::from_str(&others.join(", ")) {
+        Ok(value) if !others.is_empty() => drop(headers.insert(SEC_WEBSOCKET_PROTOCOL, value)),
+        _ => drop(headers.remove(SEC_WEBSOCKET_PROTOCOL)),
+    }
+}
+
 /// Towards the backend: its path, nothing that is meant for this server, and who asked for what.
 pub(super) fn request<B>(request: &mut Request<B>, path: &Path) {
     let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
@@ -56,6 +70,7 @@ pub(super) fn request<B>(request: &mut Request<B>, path: &Path) {
     let headers = request.headers_mut();
     hop_by_hop(headers);
     headers.remove(AUTHORIZATION);
+    without_token(headers);
     let impersonation: Vec<HeaderName> =
         headers.keys().filter(|name| name.as_str().starts_with("impersonate-")).cloned().collect();
     for name in impersonation {
@@ -151,6 +166,22 @@ mod tests {
         let pod = below("/api/v1/namespaces/proxy/pods/https:p:80/proxy/a%2Fb//c/");
         assert_eq!(pod, of("/a%2Fb//c/", "/a%2Fb//c/"));
         assert_eq!(path("/api/v1/namespaces/n/pods/p"), None);
+    }
+
+    /// I2
+    #[test]
+    fn a_token_goes_no_further() {
+        let path = path("/api/v1/namespaces/n/pods/p/proxy/x").unwrap();
+        let rest = |offered: &str| {
+            let sent = Request::get("/ignored").header("authorization", "Bearer secret");
+            let mut sent = sent.header("sec-websocket-protocol", offered).body(()).unwrap();
+            request(&mut sent, &path);
+            assert!(!sent.headers().contains_key("authorization"));
+            sent.headers().get("sec-websocket-protocol").map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(rest("chat, base64url.bearer.authorization.k8s.io.YWJj, v2").as_deref(), Some("chat, v2"));
+        assert_eq!(rest("base64url.bearer.authorization.k8s.io.YWJj"), None);
+        assert_eq!(rest("chat").as_deref(), Some("chat"));
     }
 
     /// H48
