@@ -1,5 +1,6 @@
 //! What every cluster has (L1, L2, L9, I25, I26, I42): written at start if missing. The roles are data, in `roles`.
 
+mod controllers;
 mod roles;
 
 use std::sync::Arc;
@@ -52,6 +53,8 @@ async fn access(api: &Arc<Api>) -> Result<(), StatusError> {
     let all = [
         ("clusterroles", "", roles::cluster_roles()),
         ("clusterrolebindings", "", roles::cluster_role_bindings()),
+        ("clusterroles", "", controllers::cluster_roles()),
+        ("clusterrolebindings", "", controllers::cluster_role_bindings()),
     ]
     .into_iter()
     .chain(system.into_iter().flat_map(|(role, binding)| {

@@ -207,7 +207,7 @@ fn words(text: &str) -> Vec<&str> {
     text.split_whitespace().map(|word| if word == "core" { "" } else { word }).collect()
 }
 
-fn rule((_, groups, resources, verbs, names): &Line) -> Value {
+pub(super) fn rule((_, groups, resources, verbs, names): &Line) -> Value {
     let mut rule =
         json!({ "apiGroups": words(groups), "resources": words(resources), "verbs": words(verbs) });
     if !names.is_empty() {
@@ -226,7 +226,7 @@ pub(crate) fn node_rules() -> Vec<Value> {
 }
 
 /// What makes an object one of ours: it is brought up to date at every start.
-fn furniture(name: &str) -> Value {
+pub(super) fn furniture(name: &str) -> Value {
     json!({
         "name": name,
         "labels": { "kubernetes.io/bootstrapping": "rbac-defaults" },

@@ -4,6 +4,7 @@
 mod access;
 mod apply;
 mod connections;
+mod controllers;
 mod discovery;
 mod furniture;
 mod guards;
