@@ -5,6 +5,7 @@
 //! [`NodeNetwork`], which keeps it.
 
 mod addresses;
+mod departures;
 mod error;
 mod links;
 mod netns;

@@ -5,12 +5,16 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use futures::TryStreamExt;
 use ipnet::Ipv4Net;
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute};
 use rtnetlink::{Error, Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use crate::NetworkError;
 
 /// The Pod's side of its link.
 const POD_LINK: &str = "eth0";
+/// The group of links that are about to be deleted, on any network of this machine: `Outr`, which no administrator
+/// gives a meaning of his own.
+const DEPARTING: u32 = 0x4f75_7472;
 
 /// A netlink conversation in the namespace of the calling thread.
 pub(crate) fn connect() -> Result<Handle, NetworkError> {
@@ -56,12 +60,41 @@ pub(crate) async fn add_address(
 pub(crate) async fn delete(handle: &Handle, name: &str) -> Result<(), NetworkError> {
     let Some(index) = index_of(handle, name).await? else { return Ok(()) };
     match handle.link().del(index).execute().await {
-        Err(Error::NetlinkError(error)) if error.raw_code() == -19 => Ok(()),
+        Err(error) if is_no_device(&error) => Ok(()),
         other => done(other, || format!("delete link {name}")),
     }
 }
 
-/// Inside a Pod's namespace: the veth pair, its far end handed to the node's namespace, address and default route.
+/// Deletes links by name in one request; those that are not there are as good as deleted.
+pub(crate) async fn delete_all(handle: &Handle, names: &[&str]) -> Result<(), NetworkError> {
+    if let [name] = names {
+        return delete(handle, name).await;
+    }
+    for name in names {
+        let Some(index) = index_of(handle, name).await? else { continue };
+        let marked = LinkMessageBuilder::<LinkUnspec>::new()
+            .index(index)
+            .append_extra_attribute(LinkAttribute::Group(DEPARTING))
+            .build();
+        match handle.link().set(marked).execute().await {
+            Err(error) if is_no_device(&error) => {}
+            other => done(other, || format!("mark link {name}"))?,
+        }
+    }
+    let mut request = handle.link().del(0);
+    request.message_mut().attributes.push(LinkAttribute::Group(DEPARTING));
+    match request.execute().await {
+        Err(error) if is_no_device(&error) => Ok(()),
+        other => done(other, || format!("delete {} links", names.len())),
+    }
+}
+
+fn is_no_device(error: &Error) -> bool {
+    const ENODEV: i32 = -19;
+    matches!(error, Error::NetlinkError(error) if error.raw_code() == ENODEV)
+}
+
+/// Inside a Pod's namespace: the veth pair, its far end in the node's namespace, address and default route.
 pub(crate) async fn wire_pod(
     node_end: String,
     node_namespace: OwnedFd,
@@ -74,18 +107,17 @@ pub(crate) async fn wire_pod(
     let index = match index_of(&handle, POD_LINK).await? {
         Some(index) => index,
         None => {
-            let pair = LinkVeth::new(POD_LINK, &node_end).build();
-            done(handle.link().add(pair).execute().await, || format!("add link {node_end}"))?;
+            // Both ends are made where they belong: handing one over afterwards waits for all readers of its
+            // namespace, about 20 ms under a lock that all Pods' links need.
+            let far = LinkMessageBuilder::<LinkUnspec>::new()
+                .name(node_end.clone())
+                .setns_by_fd(node_namespace.as_raw_fd())
+                .build();
+            let pair = LinkVeth::new(POD_LINK, &node_end).set_info_data(InfoData::Veth(InfoVeth::Peer(far)));
+            done(handle.link().add(pair.build()).execute().await, || format!("add link {node_end}"))?;
             index_of(&handle, POD_LINK).await?.ok_or_else(|| gone(POD_LINK))?
         }
     };
-    if let Some(far) = index_of(&handle, &node_end).await? {
-        let moved = LinkMessageBuilder::<LinkUnspec>::new()
-            .index(far)
-            .setns_by_fd(node_namespace.as_raw_fd())
-            .build();
-        done(handle.link().set(moved).execute().await, || format!("hand {node_end} to the node"))?;
-    }
     let added = handle.address().add(index, address.into(), cidr.prefix_len()).execute().await;
     done(added, || format!("give {address} to the pod"))?;
     set_up(&handle, index, POD_LINK).await?;
@@ -110,7 +142,7 @@ async fn index_of(handle: &Handle, name: &str) -> Result<Option<u32>, NetworkErr
     let mut found = Box::pin(handle.link().get().match_name(name.to_owned()).execute());
     match found.try_next().await {
         Ok(link) => Ok(link.map(|link| link.header.index)),
-        Err(Error::NetlinkError(error)) if error.raw_code() == -19 => Ok(None),
+        Err(error) if is_no_device(&error) => Ok(None),
         Err(error) => done(Err(error), || format!("find link {name}")).map(|()| None),
     }
 }

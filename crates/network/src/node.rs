@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::addresses::{Assignment, Ledger, gateway};
+use crate::departures::Departures;
 use crate::nft::{self, Rules};
 use crate::{Endpoint, HostPort, NetworkError, PodNetwork, PodNetworking, links, netns};
 
@@ -47,6 +48,7 @@ pub struct NodeNetwork {
     ahead: Mutex<Vec<Endpoint>>,
     /// One of them was taken.
     taken: Notify,
+    departures: Departures,
     /// One rewrite of the table at a time, so that the kernel ends with the newest.
     table: tokio::sync::Mutex<()>,
 }
@@ -76,6 +78,7 @@ impl NodeNetwork {
             ledger: Mutex::new(ledger),
             ahead: Mutex::default(),
             taken: Notify::new(),
+            departures: Departures::default(),
             table: tokio::sync::Mutex::new(()),
         };
         network.write_table().await?;
@@ -220,9 +223,8 @@ impl NodeNetwork {
         }
         // The kernel takes a namespace's links along when it gets round to it; a new Pod may want the name before.
         let ledger = state_dir.join(LEDGER);
-        for assignment in Ledger::recorded(&ledger) {
-            links::delete(&handle, &link_name(&assignment)).await?;
-        }
+        let names: Vec<String> = Ledger::recorded(&ledger).iter().map(link_name).collect();
+        links::delete_all(&handle, &names.iter().map(String::as_str).collect::<Vec<_>>()).await?;
         links::delete(&handle, bridge).await?;
         nft::remove(table)?;
         match std::fs::remove_file(ledger) {
@@ -311,7 +313,7 @@ impl PodNetworking for NodeNetwork {
     async fn tear_down(&self, endpoint: &Endpoint) -> Result<(), NetworkError> {
         let Some(assignment) = self.ledger().get(endpoint).cloned() else { return Ok(()) };
         netns::remove(&self.namespace(&assignment))?;
-        links::delete(&self.handle, &link_name(&assignment)).await?;
+        self.departures.delete(&self.handle, &link_name(&assignment)).await?;
         self.record(|ledger| Ok(ledger.release(endpoint)))?;
         if !assignment.host_ports.is_empty() {
             self.write_table().await?;

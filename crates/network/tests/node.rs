@@ -156,3 +156,33 @@ async fn namespaces_made_ahead_serve_pods_and_do_not_stay() {
     network.remove().await.unwrap();
     assert_eq!(namespaces(), 0);
 }
+
+/// Pods that end together take their links along together, and nobody else's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn links_that_go_at_once_go_and_the_others_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = NodeNetwork::open(config(folder.path(), "ortest10", "10.213.10.0/24")).await.unwrap();
+    let names: Vec<String> = (0..12).map(|number| format!("pod-{number}")).collect();
+    let mut pods = Vec::new();
+    for name in &names {
+        pods.push(network.set_up(&endpoint(name), &[]).await.unwrap());
+    }
+    let links = || {
+        let all = std::fs::read_to_string("/proc/net/dev").unwrap();
+        all.lines().filter(|line| line.contains("veth0ad50a")).count()
+    };
+    assert_eq!(links(), 12);
+    let (kept, going) = names.split_at(2);
+    let ended = futures::future::join_all(going.iter().map(async |name| {
+        network.tear_down(&endpoint(name)).await.unwrap();
+    }));
+    ended.await;
+    assert_eq!(links(), 2);
+    assert_eq!(network.list().await.unwrap().len(), 2);
+    let server = listen(&pods[1], 8080);
+    let client = connect_from(&pods[0], SocketAddr::new(pods[1].ips[0], 8080));
+    assert_eq!(exchange(&server, client).await, pods[0].ips[0], "{kept:?} still talk");
+    network.tear_down(&endpoint(&names[5])).await.unwrap();
+    network.remove().await.unwrap();
+    assert_eq!(links(), 0);
+}
