@@ -79,7 +79,7 @@ pub(crate) struct NodeOptions {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct UpOptions {
     /// Everything the cluster keeps.
-    #[arg(long, value_name = "DIR", default_value = DATA_DIR)]
+    #[arg(long, value_name = "DIR", default_value = DATA_DIR, value_parser = absolute)]
     pub(crate) data_dir: PathBuf,
     /// Where the API is served.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:6443")]
@@ -108,7 +108,7 @@ pub(crate) struct RunOptions {
     #[arg(long)]
     pub(crate) keep: bool,
     /// Keep images here between runs, so that they are pulled once.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/outrigger-images")]
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/outrigger-images", value_parser = absolute)]
     pub(crate) image_dir: PathBuf,
     #[command(flatten)]
     pub(crate) node: NodeOptions,
@@ -117,7 +117,7 @@ pub(crate) struct RunOptions {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DownOptions {
     /// As given to `up`.
-    #[arg(long, value_name = "DIR", default_value = DATA_DIR)]
+    #[arg(long, value_name = "DIR", default_value = DATA_DIR, value_parser = absolute)]
     pub(crate) data_dir: PathBuf,
 }
 
@@ -131,7 +131,7 @@ pub(crate) struct DoctorOptions {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ImageOptions {
     /// As given to `up`. The cluster must not be running.
-    #[arg(long, value_name = "DIR", default_value = DATA_DIR, global = true)]
+    #[arg(long, value_name = "DIR", default_value = DATA_DIR, global = true, value_parser = absolute)]
     pub(crate) data_dir: PathBuf,
     #[command(subcommand)]
     pub(crate) command: ImageCommand,
@@ -167,6 +167,11 @@ pub(crate) enum ImageCommand {
     Prune,
 }
 
+/// A folder as every later step needs it: a relative path means another place wherever the process looks from.
+fn absolute(text: &str) -> std::io::Result<PathBuf> {
+    std::path::absolute(text)
+}
+
 /// Whole seconds, or a number with a unit.
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -188,6 +193,19 @@ mod tests {
     fn the_command_line_holds_together() {
         use clap::CommandFactory;
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn folders_are_absolute() {
+        let here = std::env::current_dir().unwrap();
+        for words in [["outrigger", "down", "--data-dir", "x/y"], ["outrigger", "up", "--data-dir", "x/y"]] {
+            let data = match Arguments::try_parse_from(words).unwrap().command {
+                Command::Up(options) => options.data_dir,
+                Command::Down(options) => options.data_dir,
+                _ => unreachable!(),
+            };
+            assert_eq!(data, here.join("x/y"));
+        }
     }
 
     #[test]
