@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::suite::{Cluster, Images, Kubectl, PATIENCE, kubectls};
 
 mod admission;
+mod names;
 mod namespaces;
 mod nodes;
 mod resources;
@@ -24,6 +25,7 @@ async fn pods_get_what_they_ask_for() {
     admission::refused_pods(&kubectl).await;
     volumes::everything_is_mounted(&kubectl).await;
     namespaces::shared_processes_and_names(&kubectl).await;
+    names::names_of_pods_and_services(&kubectl).await;
     namespaces::own_users_and_a_debugger(&kubectl).await;
     namespaces::all_containers_again(&kubectl).await;
     told::events_logs_and_descriptions(&kubectl).await;

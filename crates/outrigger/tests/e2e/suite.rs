@@ -97,6 +97,22 @@ impl Cluster {
     }
 }
 
+/// A test that fails leaves nothing of its cluster behind either.
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Ok(program) = binary("outrigger")
+        {
+            drop(self.program.take());
+            let down =
+                std::process::Command::new(program).arg("down").arg("--data-dir").arg(&self.data).output();
+            if let Err(error) = down {
+                eprintln!("the cluster in {} may still run: {error}", self.data.display());
+            }
+        }
+    }
+}
+
 /// One kubectl against one cluster.
 pub(crate) struct Kubectl {
     program: PathBuf,
