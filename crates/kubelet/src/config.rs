@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
 use outrigger_pod_lifecycle::{Decision, Input};
@@ -39,6 +40,8 @@ pub struct KubeletConfig {
     pub taints: Vec<Taint>,
     /// How many Pods the node takes; 110 by default (N11).
     pub max_pods: u32,
+    /// The longest wait before a container that failed again is started again, 1 s to 300 s (R5.10); 300 s.
+    pub max_crash_back_off: Duration,
     /// Whether the node's API has a port of its own (N1); without one it is reached through the agent only.
     pub serve: bool,
     /// Where the HTTPS API listens: all addresses.
@@ -96,6 +99,7 @@ impl KubeletConfig {
             labels: BTreeMap::new(),
             taints: Vec::new(),
             max_pods: 110,
+            max_crash_back_off: Duration::from_secs(300),
             serve: true,
             address: IpAddr::from([0, 0, 0, 0]),
             port: 10250,

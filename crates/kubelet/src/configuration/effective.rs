@@ -28,6 +28,7 @@ pub(crate) fn effective(config: &KubeletConfig) -> Value {
         "clusterDNS": config.cluster_dns,
         "resolvConf": config.resolv_conf.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
         "maxPods": config.max_pods,
+        "crashLoopBackOff": { "maxContainerRestartPeriod": duration(config.max_crash_back_off) },
         "fileCheckFrequency": "20s",
         "syncFrequency": "1m0s",
         "nodeStatusUpdateFrequency": "10s",

@@ -139,6 +139,7 @@ impl KubeletConfiguration {
 
     fn pods(&self, config: &mut KubeletConfig) -> Result<(), ConfigurationError> {
         self.set("maxPods", &mut config.max_pods)?;
+        self.crash_back_off(config)?;
         self.set("clusterDNS", &mut config.cluster_dns)?;
         self.set("clusterDomain", &mut config.cluster_domain)?;
         self.set("allowedUnsafeSysctls", &mut config.allowed_sysctls)?;
@@ -152,6 +153,23 @@ impl KubeletConfiguration {
         }
         if let Some(taints) = self.get::<Vec<Taint>>("registerWithTaints")? {
             config.taints = taints;
+        }
+        Ok(())
+    }
+
+    /// R5.10: whole seconds decide, as they do upstream.
+    fn crash_back_off(&self, config: &mut KubeletConfig) -> Result<(), ConfigurationError> {
+        const FIELD: &str = "crashLoopBackOff.maxContainerRestartPeriod";
+        let given = self.get::<BTreeMap<String, String>>("crashLoopBackOff")?.unwrap_or_default();
+        for (name, text) in given {
+            if name != "maxContainerRestartPeriod" {
+                return Err(self.bad(&format!("crashLoopBackOff.{name}"), "there is no such field"));
+            }
+            let period = go_duration(&text).ok_or_else(|| self.bad(FIELD, &no_duration(&text)))?;
+            if !(Duration::from_secs(1)..=Duration::from_secs(300)).contains(&period) {
+                return Err(self.bad(FIELD, "must be between 1s and 300s"));
+            }
+            config.max_crash_back_off = period;
         }
         Ok(())
     }
@@ -309,7 +327,8 @@ mod tests {
              imageGCLowThresholdPercent: 50\ncontainerLogMaxSize: 1Mi\ncontainerLogMaxFiles: 3\n\
              systemReserved: {cpu: 500m}\nserializeImagePulls: true\nshutdownGracePeriod: 30s\n\
              shutdownGracePeriodCriticalPods: 10s\nstaticPodPath: /etc/pods\nallowedUnsafeSysctls: [net.*]\n\
-             registerWithTaints: [{key: a, effect: NoSchedule}]\n",
+             registerWithTaints: [{key: a, effect: NoSchedule}]\n\
+             crashLoopBackOff: {maxContainerRestartPeriod: 20s}\n",
         )
         .unwrap();
         assert_eq!((config.max_pods, config.port, config.health), (7, 11250, None));
@@ -323,6 +342,7 @@ mod tests {
         assert_eq!((config.shutdown.total.as_secs(), config.shutdown.critical.as_secs()), (30, 10));
         assert_eq!(config.static_pod_path.as_deref(), Some(Path::new("/etc/pods")));
         assert_eq!(config.taints[0].key, "a");
+        assert_eq!(config.max_crash_back_off.as_secs(), 20);
     }
 
     /// N33: what nobody knows and what does not fit names file and field.
@@ -338,6 +358,10 @@ mod tests {
                 .contains("evictionHard: disk.free: no such eviction signal")
         );
         assert!(text("shutdownGracePeriod: soon\n").contains("\"soon\" is no duration"));
+        assert!(
+            text("crashLoopBackOff: {maxContainerRestartPeriod: 10m}\n")
+                .contains("crashLoopBackOff.maxContainerRestartPeriod: must be between 1s and 300s")
+        );
         assert!(text("imageGCHighThresholdPercent: 80\n").contains("above imageGCLowThresholdPercent"));
         assert!(
             text("evictionSoft: {memory.available: 1Gi}\n")
