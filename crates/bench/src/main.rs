@@ -41,6 +41,10 @@ pub(crate) struct Options {
     pub(crate) suites: Vec<String>,
 }
 
+/// As the program has it, for what runs in this process: the store and the simulation.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const USAGE: &str =
     "usage: bench --program FILE --data DIR --budgets FILE [--rounds N] [--report] [SUITE...]";
 

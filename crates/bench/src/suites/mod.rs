@@ -2,6 +2,7 @@
 
 mod api;
 mod pods;
+mod simulation;
 mod start;
 mod store;
 mod sustained;
@@ -31,6 +32,11 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "sustained",
         about: "A full node, and what is left of Pods that are gone",
         run: |options| Box::pin(sustained::run(options)),
+    },
+    Suite {
+        name: "simulation",
+        about: "The Pod decision in the seeded simulation",
+        run: |options| Box::pin(simulation::run(options)),
     },
     Suite {
         name: "store",

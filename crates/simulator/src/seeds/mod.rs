@@ -7,6 +7,8 @@
 mod deeds;
 mod pods;
 
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use outrigger_pod_lifecycle::{Desired, WaitingFor, Worker};
@@ -71,6 +73,27 @@ pub fn simulate(seed: u64, decide: Decide, record: bool) -> Outcome {
         spec: broken.and_then(|pod| specs.get(pod.0).cloned()).unwrap_or_default(),
         violation,
     }
+}
+
+/// Plays seeds with the real decision on so many threads, at least one, and hands each outcome to `each` as it comes,
+/// which is in no particular order.
+pub fn simulate_all(seeds: Range<u64>, threads: usize, each: impl Fn(Outcome) + Sync) {
+    let next = AtomicU64::new(seeds.start);
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return;
+            }
+            each(simulate(seed, Box::new(outrigger_pod_lifecycle::decide), false));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
 }
 
 /// One seed in five is calm: what breaks there breaks without any fault.
