@@ -1,7 +1,8 @@
 //! The patch that publishes a Pod's status: own conditions merged by type, everything else replaced.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
-use outrigger_pod_lifecycle::{Role, init_role};
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::PodStatus;
 use serde_json::{Map, Value, json};
 
 /// Fields that vanish when the new status lacks them.
@@ -62,58 +63,42 @@ pub(crate) fn patch(uid: Option<&str>, old: Option<&PodStatus>, new: &PodStatus)
     }
 }
 
-/// Whether `new` is the first to say that a container ended which may be started again: app containers, sidecars, and
-/// init containers that failed.
-pub(crate) fn tells_an_exit(pod: &Pod, old: Option<&PodStatus>, new: &PodStatus) -> bool {
-    let ended = |status: &PodStatus| {
-        let inits = status.init_container_statuses.iter().flatten();
-        let all = inits.chain(status.container_statuses.iter().flatten());
-        let ended = all.filter(|status| may_come_back(pod, status));
-        ended.filter_map(|status| status.state.as_ref()?.terminated.as_ref()?.container_id.clone()).collect()
-    };
-    let before: Vec<String> = old.map(&ended).unwrap_or_default();
-    let now: Vec<String> = ended(new);
-    now.iter().any(|id| !before.contains(id))
+/// Whether `new` is the first to say that some instance ended.
+pub(crate) fn tells_an_exit(old: Option<&PodStatus>, new: &PodStatus) -> bool {
+    let before = old.map(ended).unwrap_or_default();
+    !ended(new).is_subset(&before)
 }
 
-fn may_come_back(pod: &Pod, status: &ContainerStatus) -> bool {
-    let Some(spec) = &pod.spec else { return false };
-    let mut all = spec.init_containers.iter().flatten().chain(&spec.containers);
-    let Some(container) = all.find(|container| container.name == status.name) else { return false };
-    let ended = status.state.as_ref().and_then(|state| state.terminated.as_ref());
-    let init = spec.init_containers.iter().flatten().any(|it| it.name == status.name);
-    if init && init_role(container) == Role::Init && ended.is_some_and(|ended| ended.exit_code == 0) {
-        return false;
-    }
-    let policy = container.restart_policy.as_deref().or(spec.restart_policy.as_deref());
-    let rules = container.restart_policy_rules.as_ref().is_some_and(|rules| !rules.is_empty());
-    rules || policy != Some("Never")
+/// Whether `old` tells of an instance's end and `new` no longer does, because its container goes on.
+pub(crate) fn takes_an_exit_away(old: Option<&PodStatus>, new: &PodStatus) -> bool {
+    old.is_some_and(|old| !ended(old).is_subset(&ended(new)))
+}
+
+/// The instances that are the newest of their containers and have ended.
+fn ended(status: &PodStatus) -> BTreeSet<&str> {
+    let inits = status.init_container_statuses.iter().flatten();
+    let all = inits.chain(status.container_statuses.iter().flatten());
+    all.filter_map(|it| it.state.as_ref()?.terminated.as_ref()?.container_id.as_deref()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// R14.12
+    /// R14.12: an exit stays to be read when its container goes on; one that is the last keeps nothing back.
     #[test]
-    fn an_exit_is_told_once() {
-        let pod: Pod = serde_json::from_value(json!({"spec": {
-            "initContainers": [{"name": "i"}], "containers": [{"name": "a"}]}}))
-        .unwrap();
-        let ended = |container: &str, code: i32| {
-            let list = if container == "i" { "initContainerStatuses" } else { "containerStatuses" };
-            let state = json!({"terminated": {"exitCode": code, "containerID": "outrigger://1"}});
-            serde_json::from_value::<PodStatus>(json!({ list: [{
-                "name": container, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]}))
+    fn exits_are_told_and_taken_away() {
+        let status = |state: Value| {
+            serde_json::from_value::<PodStatus>(json!({"containerStatuses": [{
+                "name": "a", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]}))
             .unwrap()
         };
-        assert!(tells_an_exit(&pod, None, &ended("a", 0)));
-        assert!(!tells_an_exit(&pod, Some(&ended("a", 0)), &ended("a", 0)));
-        assert!(tells_an_exit(&pod, None, &ended("i", 1)));
-        assert!(!tells_an_exit(&pod, None, &ended("i", 0)), "done for good");
-        let mut never = pod;
-        never.spec.as_mut().unwrap().restart_policy = Some("Never".into());
-        assert!(!tells_an_exit(&never, None, &ended("a", 1)));
+        let ended = status(json!({"terminated": {"exitCode": 0, "containerID": "outrigger://1"}}));
+        let later = PodStatus { phase: Some("Succeeded".into()), ..ended.clone() };
+        let again = status(json!({"running": {}}));
+        assert!(tells_an_exit(None, &ended) && !tells_an_exit(Some(&ended), &later));
+        assert!(takes_an_exit_away(Some(&ended), &again));
+        assert!(!takes_an_exit_away(Some(&ended), &later) && !takes_an_exit_away(None, &again));
     }
 
     /// R1.52

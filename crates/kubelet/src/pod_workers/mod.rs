@@ -43,8 +43,10 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How often volumes made from objects are compared with them (R12.21).
 const REFRESH: Duration = Duration::from_secs(45);
 
-/// How long an exit is the newest that is told of a Pod.
+/// How long an exit is the newest that is told of a container.
 const EXIT_SHOWN: Duration = Duration::from_millis(250);
+/// How long news waits for containers that are being started, so that what begins together is told together.
+const GATHER: Duration = Duration::from_millis(50);
 
 /// What a worker is told from outside.
 #[derive(Clone, Debug)]
@@ -122,6 +124,8 @@ pub(crate) struct PodWorker {
     changed: Arc<Notify>,
     operations: JoinSet<Outcome>,
     memory: PodMemory,
+    /// Counts how often it was written down.
+    memory_turn: u64,
     prober: Prober,
     record: PodRecord,
     local: Local,
@@ -162,8 +166,10 @@ struct Local {
 #[derive(Default)]
 struct Published {
     status: Option<PodStatus>,
-    /// Nothing newer is told before: somebody who was told of an exit may want to read its log.
-    hold_until: Option<MonoTime>,
+    /// That a container goes on is not told before: somebody who was told of its exit may want to read its log.
+    exit_until: Option<MonoTime>,
+    /// When news is told although containers are still being started.
+    gather_until: Option<MonoTime>,
     in_flight: bool,
     gone: bool,
 }
@@ -184,7 +190,7 @@ impl PodWorker {
     ) -> Self {
         let is_static = is_static(&assignment.borrow().pod);
         let key = PodKey::of(&assignment.borrow().pod);
-        let memory = memory::load(&context, &key.uid);
+        let (memory, memory_turn) = memory::load(&context, &key.uid);
         let record = context.records.open(&key.uid);
         let prober = Prober::new(context.clone(), changed.clone(), record.probes.clone());
         // What an earlier process mounted is still there; its disk tells that it saw the Pod, not how far it came.
@@ -198,6 +204,7 @@ impl PodWorker {
             changed,
             operations: JoinSet::new(),
             memory,
+            memory_turn,
             prober,
             record,
             local: Local { volumes, ..Local::default() },
@@ -254,10 +261,11 @@ impl PodWorker {
         // What was granted must outlive this process too.
         let granted = self.local.saved.as_ref().is_some_and(|saved| same_resources(saved, &pod));
         if decision.memory != self.memory || !granted {
-            if let Err(error) = memory::save(&self.context, &pod, &decision.memory) {
+            if let Err(error) = memory::save(&self.context, &pod, &decision.memory, self.memory_turn) {
                 warn!(pod = %self.key.name, error = &error as &dyn std::error::Error, "memory not written");
                 return Turn::Sleep(RETRY);
             }
+            self.memory_turn += 1;
             self.memory = decision.memory.clone();
             self.local.saved = Some(pod.clone());
         }
@@ -338,7 +346,10 @@ impl PodWorker {
             volumes: &self.local.volumes,
             resize: &resize,
             memory: &self.memory,
-            gates: &Gates { static_pod: self.is_static, ..Gates::default() },
+            gates: &Gates {
+                max_crash_back_off_seconds: self.context.config.max_crash_back_off.as_secs(),
+                static_pod: self.is_static,
+            },
             now,
         };
         let decision = (self.context.decide)(&input);
@@ -364,12 +375,17 @@ impl PodWorker {
     /// One patch in flight; the newest status wins. Returns when to try again, if it is held back.
     fn publish(&mut self, status: &PodStatus, desired: &Desired, now: MonoTime) -> Option<MonoTime> {
         let known = self.published.status.as_ref() == Some(status);
-        if known || self.published.in_flight || *desired == Desired::Gone {
+        if known || *desired == Desired::Gone {
+            self.published.gather_until = None;
             return None;
         }
-        if let Some(until) = self.published.hold_until.filter(|until| now < *until) {
+        if self.published.in_flight {
+            return None;
+        }
+        if let Some(until) = self.held_until(status, now) {
             return Some(until);
         }
+        self.published.gather_until = None;
         self.published.in_flight = true;
         let uid = (!self.is_static).then_some(self.key.uid.as_str());
         let patch = status::patch(uid, self.published.status.as_ref(), status);
@@ -390,6 +406,18 @@ impl PodWorker {
             Outcome::Published { status, accepted: result.is_ok(), gone }
         });
         None
+    }
+
+    /// What keeps news back, and until when.
+    fn held_until(&mut self, status: &PodStatus, now: MonoTime) -> Option<MonoTime> {
+        let gathered = if self.local.starting.is_empty() {
+            None
+        } else {
+            Some(*self.published.gather_until.get_or_insert(now + GATHER))
+        };
+        let kept = status::takes_an_exit_away(self.published.status.as_ref(), status);
+        let shown = self.published.exit_until.filter(|_| kept);
+        shown.max(gathered).filter(|until| now < *until)
     }
 
     /// R12.24: labels and annotations that changed are shown without waiting for the next round.
