@@ -246,7 +246,7 @@ async fn a_kubelet_reads_what_its_pods_need() {
     server.stop().await;
 }
 
-/// I25-I27: the roles every cluster has, and what they are for.
+/// I25, I27: the roles every cluster has, and what they are for.
 #[tokio::test]
 async fn the_roles_of_people_and_components_are_there() {
     let server = Server::start().await;
@@ -318,7 +318,7 @@ async fn the_roles_of_people_and_components_are_there() {
     server.stop().await;
 }
 
-/// I3-I6, I1, I9: who one is over TLS comes from the certificate, else from the token, else one is nobody; and an
+/// I1, I3, I4, I5, I6, I9: who one is over TLS comes from the certificate, else from the token, else one is nobody; and an
 /// answer to who one is comes before one to what one may.
 #[tokio::test]
 async fn callers_over_tls_are_who_they_can_prove_to_be() {
