@@ -6,6 +6,9 @@ use serde_json::Value;
 use crate::strategy::DeleteOptions;
 use crate::tree;
 
+/// What a CustomResourceDefinition is told while none is served.
+const UNSERVED: &str = "this server stores CustomResourceDefinitions but does not serve custom resources yet: no condition will become true, no object of this kind can be created, and none of its schemas and x-kubernetes-validations will be checked";
+
 /// The text of one `Warning` header.
 pub type Warning = String;
 
@@ -45,6 +48,8 @@ pub(crate) fn of_object(kind: &KindInfo, object: &Object) -> Vec<Warning> {
                 of_pod_spec(spec, "spec.template.spec", &mut found);
             }
         }
+        // Clients would otherwise learn it from the 404 of their first object.
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => found.push(UNSERVED.to_owned()),
         ("", "Endpoints") => found.extend(deprecated_read(kind).map(str::to_owned)),
         _ => {}
     }

@@ -1,4 +1,4 @@
-//! Defaults of what extends the API, scales or provides storage (K31, K34, K38).
+//! Defaults of what extends the API, scales or provides storage (J2, K31, K34, K38).
 
 use serde_json::{Value, json};
 
@@ -89,4 +89,18 @@ fn matching(holder: &mut Value, rules: &str) {
     for rule in tree::list_mut(holder, rules) {
         tree::default_to(rule, "scope", "*");
     }
+}
+
+/// J2: the names that follow from the kind, and a conversion that changes apiVersion only.
+pub(super) fn definition(object: &mut Value) {
+    with_spec(object, |spec| {
+        if let Some(names) = tree::existing_mut(spec, "names") {
+            let kind = tree::text(names, "kind").to_owned();
+            if !kind.is_empty() {
+                tree::default_to(names, "singular", kind.to_lowercase());
+                tree::default_to(names, "listKind", format!("{kind}List"));
+            }
+        }
+        absent(spec, "conversion", json!({ "strategy": "None" }));
+    });
 }

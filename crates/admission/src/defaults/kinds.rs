@@ -47,6 +47,7 @@ pub(super) fn apply(kind: &KindInfo, object: &mut Value) {
         ("networking.k8s.io", "NetworkPolicy") => with_spec(object, network_policy),
         ("autoscaling", "HorizontalPodAutoscaler") => extension::autoscaler(object, &kind.version),
         ("storage.k8s.io", "CSIDriver") => extension::csi_driver(object),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => extension::definition(object),
         ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => extension::webhooks(object, true),
         ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => {
             extension::webhooks(object, false);

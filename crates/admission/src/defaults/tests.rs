@@ -268,3 +268,26 @@ fn cluster_kinds() {
         &[("/webhooks/0/failurePolicy", json!("Fail")), ("/webhooks/0/reinvocationPolicy", Value::Null)],
     );
 }
+
+/// J2: names that follow from the kind, and no conversion.
+#[test]
+fn definitions() {
+    check(
+        "J2",
+        "apiextensions.k8s.io",
+        "CustomResourceDefinition",
+        json!({"spec": {"names": {"kind": "Widget"}}}),
+        &[
+            ("/spec/names/singular", json!("widget")),
+            ("/spec/names/listKind", json!("WidgetList")),
+            ("/spec/conversion/strategy", json!("None")),
+        ],
+    );
+    check(
+        "J2",
+        "apiextensions.k8s.io",
+        "CustomResourceDefinition",
+        json!({"spec": {"names": {"kind": "Widget", "singular": "w", "listKind": "Widgets"}}}),
+        &[("/spec/names/singular", json!("w")), ("/spec/names/listKind", json!("Widgets"))],
+    );
+}

@@ -1,5 +1,5 @@
 //! Whether an object may be stored: names, metadata, and per kind its fields and what may change (C1, C2, C10-C14,
-//! R1.11-R1.51, K9-K41). Values other objects decide about are the business of [`crate::plugins`].
+//! R1.11-R1.51, J1, J7, K9-K41). Values other objects decide about are the business of [`crate::plugins`].
 //!
 //! Each submodule holds the rules of related kinds. Custom resources answer to their own schema, so only their
 //! metadata is looked at here.
@@ -8,6 +8,7 @@ mod access;
 mod batch;
 mod cron;
 mod data;
+mod definition;
 mod extension;
 mod meta;
 pub mod names;
@@ -18,8 +19,11 @@ mod policy;
 mod selector;
 mod service;
 mod storage;
+mod structural;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_definitions;
 #[cfg(test)]
 mod tests_of_kinds;
 mod text;
@@ -115,6 +119,7 @@ fn shape(kind: &KindInfo, object: &Object, findings: &mut Findings) {
             "admissionregistration.k8s.io",
             "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration",
         ) => extension::webhooks(object, findings),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => definition::shape(object, findings),
         ("apiregistration.k8s.io", "APIService") => extension::api_service(object, findings),
         ("", "Event") => extension::event(object, "involvedObject", "message", findings),
         ("events.k8s.io", "Event") => extension::event(object, "regarding", "note", findings),
@@ -130,6 +135,7 @@ fn change(kind: &KindInfo, new: &Object, old: &Object, findings: &mut Findings) 
         ("", "Node") => node::change(new, old, findings),
         ("", "PersistentVolume") => storage::volume_change(new, old, findings),
         ("", "PersistentVolumeClaim") => storage::claim_change(new, old, findings),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => definition::change(new, old, findings),
         ("apps", _) => workloads::change(kind, new, old, findings),
         ("rbac.authorization.k8s.io", _) => access::change(kind, new, old, findings),
         ("storage.k8s.io", "StorageClass") => {
