@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 use serde_json::{Map, Value, json};
 
 /// Fields that vanish when the new status lacks them.
@@ -69,16 +69,36 @@ pub(crate) fn tells_an_exit(old: Option<&PodStatus>, new: &PodStatus) -> bool {
     !ended(new).is_subset(&before)
 }
 
-/// Whether `old` tells of an instance's end and `new` no longer does, because its container goes on.
+/// Whether `new` passes over an end that `old` tells of, because the container goes on: it is not the newest state any
+/// more, or the container is started once more.
 pub(crate) fn takes_an_exit_away(old: Option<&PodStatus>, new: &PodStatus) -> bool {
-    old.is_some_and(|old| !ended(old).is_subset(&ended(new)))
+    let Some(old) = old else { return false };
+    let has_ended = |it: &ContainerStatus| it.state.as_ref().is_some_and(|state| state.terminated.is_some());
+    all(old).any(|before| {
+        all(new)
+            .find(|it| it.name == before.name)
+            .is_some_and(|it| it.restart_count > before.restart_count || has_ended(before) && !has_ended(it))
+    })
 }
 
-/// The instances that are the newest of their containers and have ended.
+/// Whether `new` says something else of an app container's state than `old`.
+pub(crate) fn tells_of_apps(old: Option<&PodStatus>, new: &PodStatus) -> bool {
+    let states = |status: &PodStatus| -> Vec<_> {
+        status.container_statuses.iter().flatten().map(|it| it.state.clone()).collect()
+    };
+    old.is_some_and(|old| states(old) != states(new))
+}
+
+/// The instances of which a status tells that they ended.
 fn ended(status: &PodStatus) -> BTreeSet<&str> {
+    let states = all(status).flat_map(|it| [&it.state, &it.last_state]);
+    states.filter_map(|state| state.as_ref()?.terminated.as_ref()?.container_id.as_deref()).collect()
+}
+
+/// Init and app containers.
+fn all(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
     let inits = status.init_container_statuses.iter().flatten();
-    let all = inits.chain(status.container_statuses.iter().flatten());
-    all.filter_map(|it| it.state.as_ref()?.terminated.as_ref()?.container_id.as_deref()).collect()
+    inits.chain(status.container_statuses.iter().flatten())
 }
 
 #[cfg(test)]
@@ -98,6 +118,10 @@ mod tests {
         let again = status(json!({"running": {}}));
         assert!(tells_an_exit(None, &ended) && !tells_an_exit(Some(&ended), &later));
         assert!(takes_an_exit_away(Some(&ended), &again));
+        let mut twice = again.clone();
+        twice.container_statuses.as_mut().unwrap()[0].restart_count = 1;
+        assert!(takes_an_exit_away(Some(&again), &twice), "an end that was only the last state's");
+        assert!(tells_of_apps(Some(&ended), &again) && !tells_of_apps(Some(&ended), &later));
         assert!(!takes_an_exit_away(Some(&ended), &later) && !takes_an_exit_away(None, &again));
     }
 

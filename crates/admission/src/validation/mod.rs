@@ -9,7 +9,11 @@ mod batch;
 mod cron;
 mod data;
 mod definition;
+#[cfg(test)]
+mod definition_tests;
 mod extension;
+#[cfg(test)]
+mod kinds_tests;
 mod meta;
 pub mod names;
 mod network;
@@ -22,10 +26,6 @@ mod storage;
 mod structural;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_of_definitions;
-#[cfg(test)]
-mod tests_of_kinds;
 mod text;
 mod workloads;
 

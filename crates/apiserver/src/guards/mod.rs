@@ -204,6 +204,10 @@ impl<'a> Asked<'a> {
             Ok(None) => return Asking::Unwanted,
             Err(why) => return Asking::Failed(why),
         };
+        // I51: whom a condition lets through cannot be told yet, so the webhook's own policy decides.
+        if !webhook.match_conditions.is_empty() {
+            return Asking::Failed("matchConditions cannot be evaluated by this server yet".to_owned());
+        }
         if options.dry_run && !webhook.takes_dry_runs {
             return Asking::Refused(no_dry_run(&webhook.name));
         }

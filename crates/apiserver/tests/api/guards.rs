@@ -117,6 +117,25 @@ async fn selectors_and_exempt_kinds() {
     server.stop().await;
 }
 
+/// I51, I53: conditions nobody evaluates are not passed over in silence: the webhook's policy decides.
+#[tokio::test]
+async fn conditions_that_cannot_be_evaluated_fail_by_policy() {
+    let server = Server::start().await;
+    let hook = WebhookServer::start(|_| json!({"allowed": true})).await;
+    let client = json!({"url": format!("https://{}/", hook.address), "caBundle": hook.ca_bundle});
+    let webhook = |policy: &str| {
+        json!([{"name": "picky.example.com", "rules": [rule("configmaps")], "failurePolicy": policy,
+            "sideEffects": "None", "admissionReviewVersions": ["v1"], "clientConfig": client,
+            "matchConditions": [{"name": "never", "expression": "false"}]}])
+    };
+    configure(&server, VALIDATING, "v", webhook("Ignore")).await;
+    assert_eq!(server.post(MAPS, &map("a")).await.code, 201);
+    configure(&server, VALIDATING, "w", webhook("Fail")).await;
+    let refused = server.post(MAPS, &map("b")).await;
+    assert_eq!(refused.code, 500);
+    assert!(refused.message().contains("matchConditions cannot be evaluated"), "{}", refused.message());
+}
+
 /// I53, I56: a webhook that cannot be asked fails the write, or not; dry runs are only for those without side effects.
 #[tokio::test]
 async fn webhooks_that_cannot_be_asked() {

@@ -45,7 +45,7 @@ const REFRESH: Duration = Duration::from_secs(45);
 
 /// How long an exit is the newest that is told of a container.
 const EXIT_SHOWN: Duration = Duration::from_millis(250);
-/// How long news waits for containers that are being started, so that what begins together is told together.
+/// How long news of app containers waits for others that are being started, so that what begins together is told together.
 const GATHER: Duration = Duration::from_millis(50);
 
 /// What a worker is told from outside.
@@ -269,7 +269,7 @@ impl PodWorker {
             self.memory = decision.memory.clone();
             self.local.saved = Some(pod.clone());
         }
-        let held = self.publish(&decision.status, &desired, now.mono);
+        let held = self.publish(&decision, &desired, now.mono);
         self.context.start_latency.status(&self.context.metrics, &pod, &decision.status, now);
         self.tell_stopped(&decision.status, &desired);
         for event in &decision.events {
@@ -373,7 +373,8 @@ impl PodWorker {
     }
 
     /// One patch in flight; the newest status wins. Returns when to try again, if it is held back.
-    fn publish(&mut self, status: &PodStatus, desired: &Desired, now: MonoTime) -> Option<MonoTime> {
+    fn publish(&mut self, decision: &Decision, desired: &Desired, now: MonoTime) -> Option<MonoTime> {
+        let status = &decision.status;
         let known = self.published.status.as_ref() == Some(status);
         if known || *desired == Desired::Gone {
             self.published.gather_until = None;
@@ -382,7 +383,7 @@ impl PodWorker {
         if self.published.in_flight {
             return None;
         }
-        if let Some(until) = self.held_until(status, now) {
+        if let Some(until) = self.held_until(decision, now) {
             return Some(until);
         }
         self.published.gather_until = None;
@@ -409,13 +410,13 @@ impl PodWorker {
     }
 
     /// What keeps news back, and until when.
-    fn held_until(&mut self, status: &PodStatus, now: MonoTime) -> Option<MonoTime> {
-        let gathered = if self.local.starting.is_empty() {
-            None
-        } else {
-            Some(*self.published.gather_until.get_or_insert(now + GATHER))
-        };
-        let kept = status::takes_an_exit_away(self.published.status.as_ref(), status);
+    fn held_until(&mut self, decision: &Decision, now: MonoTime) -> Option<MonoTime> {
+        // The next start begins in this very turn.
+        let starts = decision.actions.iter().any(|action| matches!(action, Action::StartContainer { .. }));
+        let news = status::tells_of_apps(self.published.status.as_ref(), &decision.status);
+        let gathered = (news && (starts || !self.local.starting.is_empty()))
+            .then(|| *self.published.gather_until.get_or_insert(now + GATHER));
+        let kept = status::takes_an_exit_away(self.published.status.as_ref(), &decision.status);
         let shown = self.published.exit_until.filter(|_| kept);
         shown.max(gathered).filter(|until| now < *until)
     }
