@@ -1,8 +1,7 @@
 //! The patch that publishes a Pod's status: own conditions merged by type, everything else replaced.
 
-use std::collections::BTreeSet;
-
-use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use outrigger_pod_lifecycle::{Role, init_role};
 use serde_json::{Map, Value, json};
 
 /// Fields that vanish when the new status lacks them.
@@ -63,66 +62,87 @@ pub(crate) fn patch(uid: Option<&str>, old: Option<&PodStatus>, new: &PodStatus)
     }
 }
 
-/// Whether `new` is the first to say that some instance ended.
-pub(crate) fn tells_an_exit(old: Option<&PodStatus>, new: &PodStatus) -> bool {
-    let before = old.map(ended).unwrap_or_default();
-    !ended(new).is_subset(&before)
-}
-
-/// Whether `new` passes over an end that `old` tells of, because the container goes on: it is not the newest state any
-/// more, or the container is started once more.
-pub(crate) fn takes_an_exit_away(old: Option<&PodStatus>, new: &PodStatus) -> bool {
-    let Some(old) = old else { return false };
-    let has_ended = |it: &ContainerStatus| it.state.as_ref().is_some_and(|state| state.terminated.is_some());
-    all(old).any(|before| {
-        all(new)
-            .find(|it| it.name == before.name)
-            .is_some_and(|it| it.restart_count > before.restart_count || has_ended(before) && !has_ended(it))
-    })
-}
-
-/// Whether `new` says something else of an app container's state than `old`.
-pub(crate) fn tells_of_apps(old: Option<&PodStatus>, new: &PodStatus) -> bool {
-    let states = |status: &PodStatus| -> Vec<_> {
-        status.container_statuses.iter().flatten().map(|it| it.state.clone()).collect()
+/// Whether `new` is the first to say that a container ended which may be started again: app containers, sidecars, and
+/// init containers that failed.
+pub(crate) fn tells_an_exit(pod: &Pod, old: Option<&PodStatus>, new: &PodStatus) -> bool {
+    let ended = |status: &PodStatus| {
+        let inits = status.init_container_statuses.iter().flatten();
+        let all = inits.chain(status.container_statuses.iter().flatten());
+        let ended = all.filter(|status| may_come_back(pod, status));
+        ended.filter_map(|status| status.state.as_ref()?.terminated.as_ref()?.container_id.clone()).collect()
     };
-    old.is_some_and(|old| states(old) != states(new))
+    let before: Vec<String> = old.map(&ended).unwrap_or_default();
+    let now: Vec<String> = ended(new);
+    now.iter().any(|id| !before.contains(id))
 }
 
-/// The instances of which a status tells that they ended.
-fn ended(status: &PodStatus) -> BTreeSet<&str> {
-    let states = all(status).flat_map(|it| [&it.state, &it.last_state]);
-    states.filter_map(|state| state.as_ref()?.terminated.as_ref()?.container_id.as_deref()).collect()
+fn may_come_back(pod: &Pod, status: &ContainerStatus) -> bool {
+    let Some(spec) = &pod.spec else { return false };
+    let mut all = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let Some(container) = all.find(|container| container.name == status.name) else { return false };
+    let ended = status.state.as_ref().and_then(|state| state.terminated.as_ref());
+    let init = spec.init_containers.iter().flatten().any(|it| it.name == status.name);
+    if init && init_role(container) == Role::Init && ended.is_some_and(|ended| ended.exit_code == 0) {
+        return false;
+    }
+    let policy = container.restart_policy.as_deref().or(spec.restart_policy.as_deref());
+    let rules = container.restart_policy_rules.as_ref().is_some_and(|rules| !rules.is_empty());
+    rules || policy != Some("Never")
 }
 
-/// Init and app containers.
-fn all(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
-    let inits = status.init_container_statuses.iter().flatten();
-    inits.chain(status.container_statuses.iter().flatten())
+/// Whether the only news of app containers is that some have begun to run.
+pub(crate) fn tells_of_starts_only(old: Option<&PodStatus>, new: &PodStatus) -> bool {
+    let before = old.and_then(|old| old.container_statuses.as_deref()).unwrap_or_default();
+    let now = new.container_statuses.as_deref().unwrap_or_default();
+    let changed: Vec<_> = before.iter().zip(now).filter(|(before, now)| before.state != now.state).collect();
+    let starts = |(before, now): &(&ContainerStatus, &ContainerStatus)| {
+        let waited = before.state.as_ref().is_some_and(|state| state.waiting.is_some());
+        waited && now.state.as_ref().is_some_and(|state| state.running.is_some())
+    };
+    !changed.is_empty() && changed.iter().all(starts)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// R14.12: an exit stays to be read when its container goes on; one that is the last keeps nothing back.
+    /// R14.12
     #[test]
-    fn exits_are_told_and_taken_away() {
+    fn an_exit_is_told_once() {
+        let pod: Pod = serde_json::from_value(json!({"spec": {
+            "initContainers": [{"name": "i"}], "containers": [{"name": "a"}]}}))
+        .unwrap();
+        let ended = |container: &str, code: i32| {
+            let list = if container == "i" { "initContainerStatuses" } else { "containerStatuses" };
+            let state = json!({"terminated": {"exitCode": code, "containerID": "outrigger://1"}});
+            serde_json::from_value::<PodStatus>(json!({ list: [{
+                "name": container, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]}))
+            .unwrap()
+        };
+        assert!(tells_an_exit(&pod, None, &ended("a", 0)));
+        assert!(!tells_an_exit(&pod, Some(&ended("a", 0)), &ended("a", 0)));
+        assert!(tells_an_exit(&pod, None, &ended("i", 1)));
+        assert!(!tells_an_exit(&pod, None, &ended("i", 0)), "done for good");
+        let mut never = pod;
+        never.spec.as_mut().unwrap().restart_policy = Some("Never".into());
+        assert!(!tells_an_exit(&never, None, &ended("a", 1)));
+    }
+
+    /// R2.5: what is gathered are starts and nothing else.
+    #[test]
+    fn starts_are_told_from_ends() {
         let status = |state: Value| {
             serde_json::from_value::<PodStatus>(json!({"containerStatuses": [{
                 "name": "a", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]}))
             .unwrap()
         };
-        let ended = status(json!({"terminated": {"exitCode": 0, "containerID": "outrigger://1"}}));
-        let later = PodStatus { phase: Some("Succeeded".into()), ..ended.clone() };
-        let again = status(json!({"running": {}}));
-        assert!(tells_an_exit(None, &ended) && !tells_an_exit(Some(&ended), &later));
-        assert!(takes_an_exit_away(Some(&ended), &again));
-        let mut twice = again.clone();
-        twice.container_statuses.as_mut().unwrap()[0].restart_count = 1;
-        assert!(takes_an_exit_away(Some(&again), &twice), "an end that was only the last state's");
-        assert!(tells_of_apps(Some(&ended), &again) && !tells_of_apps(Some(&ended), &later));
-        assert!(!takes_an_exit_away(Some(&ended), &later) && !takes_an_exit_away(None, &again));
+        let gone = status(json!({"terminated": {"exitCode": 0, "containerID": "outrigger://1"}}));
+        let runs = status(json!({"running": {}}));
+        let waits = status(json!({"waiting": {"reason": "ContainerCreating"}}));
+        assert!(tells_of_starts_only(Some(&waits), &runs));
+        for (old, new) in [(&gone, &runs), (&waits, &gone), (&runs, &runs)] {
+            assert!(!tells_of_starts_only(Some(old), new));
+        }
     }
 
     /// R1.52

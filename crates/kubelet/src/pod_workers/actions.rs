@@ -334,7 +334,8 @@ impl PodWorker {
                 self.published.in_flight = false;
                 self.published.gone |= gone;
                 if accepted {
-                    if status::tells_an_exit(self.published.status.as_ref(), &status) {
+                    let pod = self.assignment.borrow().pod.clone();
+                    if status::tells_an_exit(&pod, self.published.status.as_ref(), &status) {
                         self.published.exit_until = Some(self.context.clock.now().mono + EXIT_SHOWN);
                     }
                     self.published.status = Some(*status);

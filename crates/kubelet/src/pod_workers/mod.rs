@@ -45,7 +45,8 @@ const REFRESH: Duration = Duration::from_secs(45);
 
 /// How long an exit is the newest that is told of a container.
 const EXIT_SHOWN: Duration = Duration::from_millis(250);
-/// How long news of app containers waits for others that are being started, so that what begins together is told together.
+/// How long the news that app containers run waits for others that are being started, so that what begins together is
+/// told together. Failures and exits do not wait.
 const GATHER: Duration = Duration::from_millis(50);
 
 /// What a worker is told from outside.
@@ -166,7 +167,7 @@ struct Local {
 #[derive(Default)]
 struct Published {
     status: Option<PodStatus>,
-    /// That a container goes on is not told before: somebody who was told of its exit may want to read its log.
+    /// Nothing newer is told before: somebody who was told of an exit may want to read its log.
     exit_until: Option<MonoTime>,
     /// When news is told although containers are still being started.
     gather_until: Option<MonoTime>,
@@ -413,11 +414,12 @@ impl PodWorker {
     fn held_until(&mut self, decision: &Decision, now: MonoTime) -> Option<MonoTime> {
         // The next start begins in this very turn.
         let starts = decision.actions.iter().any(|action| matches!(action, Action::StartContainer { .. }));
-        let news = status::tells_of_apps(self.published.status.as_ref(), &decision.status);
+        let news = status::tells_of_starts_only(self.published.status.as_ref(), &decision.status);
         let gathered = (news && (starts || !self.local.starting.is_empty()))
             .then(|| *self.published.gather_until.get_or_insert(now + GATHER));
-        let kept = status::takes_an_exit_away(self.published.status.as_ref(), &decision.status);
-        let shown = self.published.exit_until.filter(|_| kept);
+        // A Pod that is over starts nothing again that could hide the exit.
+        let over = matches!(decision.status.phase.as_deref(), Some("Succeeded" | "Failed"));
+        let shown = self.published.exit_until.filter(|_| !over);
         shown.max(gathered).filter(|until| now < *until)
     }
 
