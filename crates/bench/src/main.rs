@@ -41,7 +41,7 @@ pub(crate) struct Options {
     pub(crate) suites: Vec<String>,
 }
 
-/// As the program has it, for what runs in this process: the store and the simulation.
+/// For the simulation, half of whose time is memory; it is what `cargo xtask simulate` has.
 #[global_allocator]
 static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -31,9 +31,6 @@ use clap::Parser;
 use cli::{Arguments, Command};
 use failure::Failure;
 
-#[global_allocator]
-static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,

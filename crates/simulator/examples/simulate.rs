@@ -9,7 +9,7 @@ use outrigger_api::Clock as _;
 use outrigger_api::clock::SystemClock;
 use outrigger_simulator::seeds::{Outcome, simulate, simulate_all};
 
-/// As the program has it: half of a decision's time is memory.
+/// Half of a decision's time is memory.
 #[global_allocator]
 static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
