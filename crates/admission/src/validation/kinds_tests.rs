@@ -3,21 +3,13 @@
 use outrigger_api::{Object, Registry};
 use serde_json::{Value, json};
 
-use super::{on_create, on_update};
-use crate::field::Findings;
+use super::tests::found;
 
 #[track_caller]
 fn check(rule: &str, group: &str, kind: &str, new: Value, old: Option<Value>, expected: &[&str]) {
     let kind = Registry::builtin().by_kind(group, "v1", kind).expect("built in");
     let make = |value: Value| Object::from_value(value).expect("an object");
-    let mut findings = Findings::default();
-    match old {
-        None => on_create(&kind, &make(new), &mut findings),
-        Some(old) => on_update(&kind, &make(new), &make(old), &mut findings),
-    }
-    let lines: Vec<String> =
-        findings.causes().iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
-    assert_eq!(lines, expected, "{rule}");
+    assert_eq!(found(&kind, &make(new), old.map(make).as_ref()), expected, "{rule}");
 }
 
 /// K18.

@@ -1,6 +1,6 @@
 //! Kinds other than Pod: the rule, the object, and every finding in order.
 
-use outrigger_api::{Object, Registry};
+use outrigger_api::{KindInfo, Object, Registry};
 use serde_json::{Value, json};
 
 use super::{on_create, on_update};
@@ -19,14 +19,17 @@ fn check(rule: &str, group: &str, kind: &str, new: Value, old: Option<Value>, ex
         crate::defaults::apply(&kind, &mut object);
         object
     };
+    assert_eq!(found(&kind, &make(new), old.map(make).as_ref()), expected, "{rule}");
+}
+
+/// Every finding, in order, of a new object or of a change.
+pub(super) fn found(kind: &KindInfo, new: &Object, old: Option<&Object>) -> Vec<String> {
     let mut findings = Findings::default();
     match old {
-        None => on_create(&kind, &make(new), &mut findings),
-        Some(old) => on_update(&kind, &make(new), &make(old), &mut findings),
+        None => on_create(kind, new, &mut findings),
+        Some(old) => on_update(kind, new, old, &mut findings),
     }
-    let lines: Vec<String> =
-        findings.causes().iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
-    assert_eq!(lines, expected, "{rule}");
+    findings.causes().iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect()
 }
 
 /// K15, K16, R12.22.

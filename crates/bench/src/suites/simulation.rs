@@ -27,8 +27,9 @@ pub(super) async fn run(_: &Options) -> Result<Vec<Row>, Error> {
         return Err(Error::Unexpected("a seed breaks a rule; see cargo xtask simulate".to_owned()));
     }
     let decisions = decisions.into_inner();
+    let seconds = took.as_secs_f64();
     let note =
-        format!("{SEEDS} seeds on {threads} threads, {decisions} decisions in {:.1} s", took.as_secs_f64());
+        format!("{SEEDS} seeds on {threads} threads, {decisions} decisions in {seconds:.1} s, mimalloc");
     Ok(vec![
         Row::new("decisions, invariants checked after each", per_second(decisions, took), "/s")
             .at_least(100_000.0)

@@ -12,6 +12,8 @@ use crate::budget::Row;
 use crate::error::Error;
 
 const VALUE_BYTES: usize = 500;
+/// The benchmark's own process has another allocator than the program.
+const ALLOCATOR: &str = "with mimalloc, which the program has not";
 
 pub(super) async fn run(options: &Options) -> Result<Vec<Row>, Error> {
     let folder = tempfile::tempdir_in(&options.data).map_err(Error::doing("make a folder for the store"))?;
@@ -22,8 +24,8 @@ pub(super) async fn run(options: &Options) -> Result<Vec<Row>, Error> {
     let many = puts(&store, 64, 150).await?;
     store.close().await;
     Ok(vec![
-        Row::new("puts of 500 bytes, each synced, one at a time", one, "/s"),
-        Row::new("puts of 500 bytes, each synced, 64 at a time", many, "/s"),
+        Row::new("puts of 500 bytes, each synced, one at a time", one, "/s").note(ALLOCATOR),
+        Row::new("puts of 500 bytes, each synced, 64 at a time", many, "/s").note(ALLOCATOR),
     ])
 }
 
